@@ -1,0 +1,1 @@
+//! Benchmarks of the cores; `docs/benchmarks.md` says how to run them.

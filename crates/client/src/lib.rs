@@ -1,0 +1,1 @@
+//! The Sinew client SDK: publish, subscribe, reconnect

@@ -1,0 +1,1 @@
+//! Bounded queues with overflow policies, credit windows and a shared memory budget

@@ -1,0 +1,1 @@
+//! Authenticated, framed links over QUIC, TLS and Unix sockets

@@ -1,0 +1,1 @@
+//! An embeddable Sinew node: configuration, composition, ordered shutdown

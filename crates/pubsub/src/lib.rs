@@ -1,0 +1,1 @@
+//! Subscriptions, topic plans, delivery queues and retained values of one node

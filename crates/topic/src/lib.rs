@@ -1,0 +1,1 @@
+//! Topic names, patterns and the trie that matches one against the other

@@ -1,0 +1,1 @@
+//! Frames of the Sinew protocol: layout, codec, limits

@@ -1,0 +1,1 @@
+//! Examples of the client SDK: see the files beside this one.

@@ -1,0 +1,1 @@
+//! What the black-box tests share: starting nodes, running the command line, waiting for events.
