@@ -1,1 +1,60 @@
-//! Frames of the Sinew protocol: layout, codec, limits
+//! Frames of the Sinew protocol: layout, codec, limits.
+//!
+//! A link is one ordered byte stream in each direction. It carries *frames*: a five byte header ([`FrameHeader`])
+//! and a body. Two bodies are laid out by hand, because millions of messages a second pass through them:
+//!
+//! * [`publish`]: a *run* of messages from a client to its node,
+//! * [`deliver`]: the same run, from a node to a subscriber.
+//!
+//! A **run** is one or more messages of one topic, with the same options and consecutive sequence numbers. Its
+//! messages are one block of [`entry`] records. A node validates that block once and hands the very same bytes to
+//! every subscriber: only the small header in front of it differs.
+//!
+//! Everything else is a [`Control`] frame: a serde type, encoded by bincode behind [`codec`], and limited in size.
+//!
+//! This crate is pure: no sockets, no clock, no randomness. Whatever it decodes comes from a stranger, so every
+//! decoder takes a slice, never panics, allocates nothing before it has checked the size, and returns
+//! [`DecodeError`].
+//!
+//! All integers are little endian.
+
+#![warn(missing_docs)]
+
+mod codec;
+mod control;
+mod cursor;
+pub mod deliver;
+pub mod entry;
+mod error;
+mod frame;
+mod headers;
+pub mod pack;
+mod peer;
+pub mod publish;
+mod refusal;
+
+pub use control::{Control, Features, Goodbye, Hello, Policy, PublishResult, RefusedRun, Role, Subscribe, Welcome};
+pub use error::DecodeError;
+pub use frame::{Frame, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, encode_control};
+pub use headers::{HeaderIter, Headers, encode_header};
+pub use peer::{ParsePeerIdError, PeerId};
+pub use refusal::{Limit, Refusal};
+
+/// Version of the protocol this crate speaks, sent in [`Hello`] and [`Welcome`].
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Largest payload of one message, in bytes, unless configured lower: 1 MiB.
+pub const MAX_PAYLOAD: usize = 1 << 20;
+
+/// Largest encoded headers of one message, in bytes: 4 KiB.
+pub const MAX_HEADERS: usize = 4 << 10;
+
+/// Longest message id, in bytes.
+pub const MAX_ID: usize = u8::MAX as usize;
+
+/// Most messages in one run. Bounds what a node does for one frame.
+pub const MAX_RUN_MESSAGES: usize = 65_536;
+
+/// Largest block of entries of a run with more than one message, in bytes: 256 KiB. A run of one message may be as
+/// large as the message.
+pub const MAX_RUN_BYTES: usize = 256 << 10;

@@ -1,0 +1,224 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{DecodeError, PeerId, Refusal, codec};
+
+/// Everything on a link that is not a run of messages.
+///
+/// Variants are encoded by their position: new ones go to the end, and golden tests hold the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Control {
+    /// First frame of whoever dialled.
+    Hello(Hello),
+    /// Answer to [`Hello`]: the link is open.
+    Welcome(Welcome),
+    /// Last frame of either side: why it closes.
+    Goodbye(Goodbye),
+    /// Asks for a [`Control::Pong`], which comes after everything sent before it on this link was processed. Serves
+    /// as keep-alive and as flush.
+    Ping {
+        /// Returned unchanged.
+        nonce: u64,
+    },
+    /// Answer to [`Control::Ping`].
+    Pong {
+        /// As received.
+        nonce: u64,
+    },
+    /// Client to node: start a subscription.
+    Subscribe(Subscribe),
+    /// Node to client: the subscription is in place; whatever is published from now on is seen by it.
+    Subscribed {
+        /// The client's number for it.
+        subscription: u32,
+    },
+    /// Client to node: end a subscription.
+    Unsubscribe {
+        /// The client's number for it.
+        subscription: u32,
+    },
+    /// Node to client: the subscription has ended. Nothing more comes for it.
+    Unsubscribed {
+        /// The client's number for it.
+        subscription: u32,
+        /// Why, when the client did not ask for it; also the answer to a refused [`Control::Subscribe`].
+        refusal: Option<Refusal>,
+    },
+    /// Node to client: so many entry bytes were processed and may be published again.
+    PublishCredit {
+        /// Entry bytes.
+        bytes: u64,
+    },
+    /// Client to node: the application took so many entry bytes of a subscription.
+    DeliverCredit {
+        /// The client's number for it.
+        subscription: u32,
+        /// Entry bytes.
+        bytes: u64,
+    },
+    /// Client to node: the application took the last message of the run with this token.
+    DeliverAck {
+        /// From [`crate::deliver::DeliverHeader::ack`].
+        token: u64,
+    },
+    /// Node to client: what became of a run that asked for a result.
+    PublishResult(PublishResult),
+    /// Node to client, in order with the runs of the subscription: so many messages were dropped here.
+    Lagged {
+        /// The client's number for it.
+        subscription: u32,
+        /// How many.
+        missed: u64,
+    },
+}
+
+impl Control {
+    /// Decodes the body of a control frame. The body's size was limited by [`crate::FrameHeader::decode`].
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode(body)
+    }
+}
+
+/// Who opens a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// An application.
+    Client,
+    /// Another node of the realm.
+    Node,
+}
+
+/// What one side can do beyond the base protocol. Unknown bits are ignored, so that old and new can talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Features(pub u64);
+
+impl Features {
+    /// Can read runs packed by lz4.
+    pub const LZ4: Self = Self(1);
+
+    /// Whether all of `other` is there.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// What both have.
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// First frame of whoever dialled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Newest protocol version the sender speaks.
+    pub version: u16,
+    /// Client or node.
+    pub role: Role,
+    /// The realm it wants to be in.
+    pub realm: String,
+    /// Chosen at random by one client object, kept over its reconnects: with the peer id it names one publisher, whose
+    /// sequence numbers rise.
+    pub instance: u64,
+    /// A name for people, shown in listings; may be empty.
+    pub name: String,
+    /// What the sender can do.
+    pub features: Features,
+}
+
+/// The node's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version both will speak.
+    pub version: u16,
+    /// Number of this session on the node.
+    pub session: u64,
+    /// The node.
+    pub node: PeerId,
+    /// What both can do.
+    pub features: Features,
+    /// Entry bytes that may be published before credit returns.
+    pub publish_window: u64,
+    /// Largest payload of one message, in bytes.
+    pub max_message_bytes: u64,
+    /// Largest headers of one message, in bytes.
+    pub max_header_bytes: u64,
+    /// Send something at least this often, in milliseconds.
+    pub keep_alive_ms: u64,
+    /// The node closes a link on which it received nothing for so long, in milliseconds.
+    pub idle_timeout_ms: u64,
+}
+
+/// Last frame of either side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// Why.
+    pub reason: Refusal,
+}
+
+/// What a subscription's queue does when it is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Policy {
+    /// Forget the oldest queued messages.
+    #[default]
+    DropOldest,
+    /// Refuse the newest messages.
+    DropNewest,
+    /// Keep only the newest message per topic, or per topic and `key` header.
+    Latest,
+    /// Push back on the publishers, for at most 5 s at a stretch; then as [`Policy::DropOldest`].
+    Block,
+}
+
+/// Starts a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// The client's number for it, unused by another of its subscriptions.
+    pub subscription: u32,
+    /// Topic pattern.
+    pub pattern: String,
+    /// Queue group: each message goes to one member of the group.
+    pub group: Option<String>,
+    /// What to do when the queue is full.
+    pub policy: Policy,
+    /// Most messages queued on the node, 0 for the node's default; the node's limit caps it.
+    pub buffer: u32,
+    /// Whether to begin with the retained messages that match.
+    pub last: bool,
+    /// Entry bytes the client is ready to hold for this subscription.
+    pub window: u64,
+}
+
+/// What became of a run. Counts are of deliveries: messages times subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishResult {
+    /// First sequence number of the run.
+    pub first_seq: u64,
+    /// Messages in the run.
+    pub messages: u32,
+    /// Deliveries that were due: for every message, the subscribers that matched it.
+    pub matched: u64,
+    /// Deliveries confirmed (level acked), or queued for their subscriber (level fire).
+    pub delivered: u64,
+    /// Deliveries known not to have happened.
+    pub dropped: u64,
+    /// Deliveries of which nothing is known: the deadline passed, or the subscriber's link broke after they were sent.
+    pub unknown: u64,
+    /// Messages of the run that were suppressed, because their id was seen before.
+    pub duplicates: u32,
+    /// The run was refused as a whole.
+    pub refusal: Option<RefusedRun>,
+}
+
+/// Why a run was refused as a whole, without closing the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RefusedRun {
+    /// The publisher asked for subscribers, and there are none.
+    NoSubscribers,
+    /// The node's queues are at their memory budget.
+    QueueMemory,
+    /// Too many acknowledged publishes of this client are open.
+    OpenAcks,
+    /// The node is draining.
+    Draining,
+}

@@ -1,0 +1,115 @@
+use bytes::{BufMut, BytesMut};
+
+use crate::{Control, DecodeError, Limit, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry};
+
+/// Bytes in front of every body: length of the body (`u32`) and kind (`u8`).
+pub const HEADER_LEN: usize = 5;
+
+/// What a frame's body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// A [`Control`], encoded by bincode.
+    Control = 1,
+    /// A run of messages towards the node: [`crate::publish`].
+    Publish = 2,
+    /// A run of messages towards a subscriber: [`crate::deliver`].
+    Deliver = 3,
+}
+
+impl TryFrom<u8> for FrameKind {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        match byte {
+            1 => Ok(Self::Control),
+            2 => Ok(Self::Publish),
+            3 => Ok(Self::Deliver),
+            other => Err(DecodeError::UnknownKind(other)),
+        }
+    }
+}
+
+/// Largest body per kind of frame. Checked on the header, before a byte of the body is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Largest body of a control frame, in bytes.
+    pub control: usize,
+    /// Largest body of a publish or deliver frame, in bytes.
+    pub run: usize,
+}
+
+impl FrameLimits {
+    /// Room for the fixed header of a run and the longest topic.
+    const RUN_HEADER_ROOM: usize = 1024;
+
+    /// Limits for messages of at most `max_payload` bytes.
+    pub const fn for_payload(max_payload: usize) -> Self {
+        let one = entry::FIXED_LEN + crate::MAX_ID + MAX_HEADERS + max_payload;
+        let largest = if one > MAX_RUN_BYTES { one } else { MAX_RUN_BYTES };
+        Self { control: 16 << 10, run: largest + Self::RUN_HEADER_ROOM }
+    }
+
+    /// The limit that holds for one kind.
+    pub const fn of(&self, kind: FrameKind) -> usize {
+        match kind {
+            FrameKind::Control => self.control,
+            FrameKind::Publish | FrameKind::Deliver => self.run,
+        }
+    }
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self::for_payload(MAX_PAYLOAD)
+    }
+}
+
+/// The decoded five bytes in front of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Kind of the body.
+    pub kind: FrameKind,
+    /// Bytes of the body.
+    pub len: usize,
+}
+
+impl FrameHeader {
+    /// Decodes the header and checks the announced length against the limit of its kind.
+    pub fn decode(bytes: [u8; HEADER_LEN], limits: &FrameLimits) -> Result<Self, DecodeError> {
+        let [a, b, c, d, kind] = bytes;
+        let kind = FrameKind::try_from(kind)?;
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        let allowed = limits.of(kind);
+        if len > allowed {
+            return Err(DecodeError::too_large(Limit::FrameBytes, len, allowed));
+        }
+        Ok(Self { kind, len })
+    }
+
+    /// Appends the header to `out`.
+    pub fn encode(self, out: &mut BytesMut) {
+        debug_assert!(u32::try_from(self.len).is_ok(), "bodies are bounded far below 4 GiB");
+        out.put_u32_le(self.len as u32);
+        out.put_u8(self.kind as u8);
+    }
+}
+
+/// One frame, lent from a reader's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Kind of the body.
+    pub kind: FrameKind,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// Appends a whole control frame to `out`.
+pub fn encode_control(control: &Control, out: &mut BytesMut) {
+    let start = out.len();
+    FrameHeader { kind: FrameKind::Control, len: 0 }.encode(out);
+    codec::encode_into(control, out);
+    let len = out.len() - start - HEADER_LEN;
+    debug_assert!(len <= FrameLimits::default().control, "control frames are small by construction");
+    out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+}

@@ -1,0 +1,130 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A limit of the contract, by name. What a client is told and what `sinew_limit_refused_total{limit}` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Clients connected to the node.
+    Clients,
+    /// Subscriptions of one client.
+    SubscriptionsPerClient,
+    /// Subscriptions of the node.
+    Subscriptions,
+    /// Bytes of one payload.
+    MessageBytes,
+    /// Bytes of the headers of one message.
+    HeaderBytes,
+    /// Bytes of one frame.
+    FrameBytes,
+    /// Messages of one run.
+    RunMessages,
+    /// Time to finish a handshake.
+    HandshakeTime,
+    /// Time without a frame.
+    IdleTime,
+    /// Handshakes under way at once.
+    PendingHandshakes,
+    /// Bytes published beyond the credit.
+    PublishCredit,
+    /// Bytes of all queues of the node together.
+    QueueMemory,
+    /// Acknowledged publishes of one client that are still open.
+    OpenAcks,
+    /// Control frames a client leaves unread.
+    ControlQueue,
+}
+
+impl Limit {
+    /// Every limit, for metrics that want a row each from the start.
+    pub const ALL: [Self; 14] = [
+        Self::Clients,
+        Self::SubscriptionsPerClient,
+        Self::Subscriptions,
+        Self::MessageBytes,
+        Self::HeaderBytes,
+        Self::FrameBytes,
+        Self::RunMessages,
+        Self::HandshakeTime,
+        Self::IdleTime,
+        Self::PendingHandshakes,
+        Self::PublishCredit,
+        Self::QueueMemory,
+        Self::OpenAcks,
+        Self::ControlQueue,
+    ];
+
+    /// The name used in errors, metrics and the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Clients => "max_clients",
+            Self::SubscriptionsPerClient => "max_subscriptions_per_client",
+            Self::Subscriptions => "max_subscriptions",
+            Self::MessageBytes => "max_message_bytes",
+            Self::HeaderBytes => "max_header_bytes",
+            Self::FrameBytes => "max_frame_bytes",
+            Self::RunMessages => "max_run_messages",
+            Self::HandshakeTime => "handshake_timeout",
+            Self::IdleTime => "idle_timeout",
+            Self::PendingHandshakes => "max_pending_handshakes",
+            Self::PublishCredit => "publish_window",
+            Self::QueueMemory => "queue_memory",
+            Self::OpenAcks => "max_open_acks",
+            Self::ControlQueue => "control_queue",
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a node refuses a request or ends a link. Travels in control frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A limit of the node was reached.
+    #[error("limit {limit} reached: at most {allowed}")]
+    Limit {
+        /// Which limit.
+        limit: Limit,
+        /// Its value, in the unit the limit's name tells (durations in milliseconds).
+        allowed: u64,
+    },
+    /// The peer broke the protocol; the text says how.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+    /// No version that both sides speak.
+    #[error("no common protocol version: the node speaks {node}")]
+    Version {
+        /// What the node speaks.
+        node: u16,
+    },
+    /// The node serves another realm.
+    #[error("this node serves another realm than {0:?}")]
+    Realm(String),
+    /// A topic or pattern is not valid; the text names the position and the rule.
+    #[error("{0}")]
+    InvalidName(String),
+    /// The name is reserved for the system.
+    #[error("names that start with $ are reserved for the system")]
+    Reserved,
+    /// The request names a subscription that does not exist, or one that exists already.
+    #[error("subscription {0}: {1}")]
+    Subscription(u32, String),
+    /// Not permitted.
+    #[error("denied: {0}")]
+    Denied(String),
+    /// The node is draining; connect to another one or later.
+    #[error("the node is shutting down")]
+    Draining,
+    /// The peer said nothing for too long.
+    #[error("nothing received for {0} ms")]
+    Idle(u64),
+    /// The link was closed because its owner asked for it.
+    #[error("closed by the application")]
+    Closed,
+}
