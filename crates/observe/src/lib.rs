@@ -1,13 +1,17 @@
 //! What a node shows of itself: counters, health, and the admin HTTP server that serves both.
 //!
-//! Services report here; nothing here asks a service. Hot paths hold resolved [`Counter`]s from [`Metrics`], so that
-//! recording is one atomic addition.
+//! Services report here; nothing here asks a service. Hot paths hold resolved [`Counter`]s from [`Metrics`], owner
+//! tasks hold their [`Health`] checks, and [`Admin`] reads snapshots only, so that looking at a node locks nobody.
 
 #![warn(missing_docs)]
 
+mod admin;
+mod health;
 mod metrics;
 mod reason;
 
+pub use admin::{Admin, AdminConfig, View, Views};
+pub use health::{Check, Failing, Health, Heartbeat, Report, Scope};
 pub use metrics::{CacheCounters, Handles, Histogram, Metrics, Registry, encode};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;

@@ -65,7 +65,7 @@ fn every_row_counts_under_its_own_label() {
     for (n, limit) in Limit::ALL.into_iter().enumerate() {
         has(format!("sinew_limit_refused_total{{limit=\"{limit}\"}} {}", n + 1));
     }
-    assert_eq!(metrics.dropped_sum(), (1..=DropReason::ALL.len() as u64).sum());
+    assert_eq!(metrics.dropped_sum(), (1..=DropReason::ALL.len() as u64).sum::<u64>());
 }
 
 #[test]

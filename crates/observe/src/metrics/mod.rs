@@ -44,6 +44,8 @@ pub struct Handles {
     pub delivered: Counter,
     /// Messages whose id had been seen before, and which therefore went to nobody.
     pub duplicates: Counter,
+    /// Retained values forgotten because their bound was reached.
+    pub retained_evicted: Counter,
     /// Bytes read from client links, frames included, encryption not.
     pub bytes_in: Counter,
     /// Bytes written to client links, frames included, encryption not.
@@ -88,6 +90,7 @@ impl Metrics {
             published: counter(registry, "published", "Messages accepted from publishers"),
             delivered: counter(registry, "delivered", "Messages written to subscribers, one for each subscription"),
             duplicates: counter(registry, "duplicates", "Messages suppressed because their id had been seen before"),
+            retained_evicted: counter(registry, "retained_evicted", "Retained values forgotten at their bound"),
             bytes_in: counter(registry, "bytes_in", "Bytes read from client links"),
             bytes_out: counter(registry, "bytes_out", "Bytes written to client links"),
             clients: gauge(registry, "clients", "Clients connected"),

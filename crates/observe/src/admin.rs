@@ -1,0 +1,239 @@
+//! The admin HTTP server: health, metrics and snapshots of one node.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::{Health, Registry, Scope};
+
+/// Paths the server knows, named by its answer to any other.
+const PATHS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/api/v1/node", "/api/v1/clients", "/api/v1/topics"];
+
+/// Largest head of a request, in bytes. Bodies are never read.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+
+/// How long a connection may take to finish its answer while the server shuts down.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A snapshot for people and scripts, taken when somebody asks. It runs on a thread that may block.
+pub type View = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What `/api/v1/` shows.
+#[derive(Clone)]
+pub struct Views {
+    /// The node: identity, addresses, limits, uptime.
+    pub node: View,
+    /// Connected clients.
+    pub clients: View,
+    /// Topics and how many listen.
+    pub topics: View,
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Views").finish_non_exhaustive()
+    }
+}
+
+/// Limits of the admin server.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Connections served at once; more wait in the listener's backlog. Default 64.
+    pub max_connections: usize,
+    /// Time to send the head of a request, and to stay idle between two. Default 10 s.
+    pub head_timeout: Duration,
+    /// Time to answer a request; then 504. Default 10 s.
+    pub answer_timeout: Duration,
+    /// Age at which a connection is asked to close, so that readers that stopped reading leave. Default 5 min.
+    pub max_age: Duration,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            max_connections: 64,
+            head_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(10),
+            max_age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A running admin server. Stops when [`Admin::shutdown`] is called or it is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Sources {
+    registry: Registry,
+    health: Health,
+    views: Views,
+    answer_timeout: Duration,
+}
+
+impl Admin {
+    /// Serves on `listener`, in a task of the current tokio runtime.
+    ///
+    /// Fails when the listener has no address.
+    pub fn serve(
+        listener: TcpListener,
+        registry: Registry,
+        health: Health,
+        views: Views,
+        config: AdminConfig,
+    ) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let sources = Sources { registry, health, views, answer_timeout: config.answer_timeout };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, routes(Arc::new(sources)), config, stopped));
+        Ok(Self { address, stop, task })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets open answers finish for up to 2 s, and returns when nothing is left.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.task).await {
+            warn!(%error, "the admin server ended badly");
+        }
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, routes: Router, config: AdminConfig, mut stopped: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(config.max_connections));
+    let mut connections = JoinSet::new();
+    while let Some((stream, slot)) = next(&listener, &slots, &mut stopped).await {
+        while connections.try_join_next().is_some() {}
+        connections.spawn(serve(stream, slot, routes.clone(), config.clone(), stopped.clone()));
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// The next connection, together with the slot it takes; `None` when the server stops.
+async fn next(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    stopped: &mut watch::Receiver<bool>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let connection = async {
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, slot)),
+                Err(error) => {
+                    // Out of files, most likely: others have to close some first.
+                    warn!(%error, "the admin server can't accept");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        connection = connection => connection,
+        _ = stopped.wait_for(|stop| *stop) => None,
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    routes: Router,
+    config: AdminConfig,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.head_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = async { tokio::select! { _ = stopped.wait_for(|stop| *stop) => {}, () = sleep(config.max_age) => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            timeout(GRACE, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "an admin connection ended badly");
+    }
+}
+
+fn routes(sources: Arc<Sources>) -> Router {
+    Router::new()
+        .route("/livez", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Live) }))
+        .route("/readyz", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Ready) }))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/node", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.node)))
+        .route("/api/v1/clients", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.clients)))
+        .route("/api/v1/topics", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.topics)))
+        .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path", json!(PATHS)) })
+        .with_state(sources)
+}
+
+impl Sources {
+    fn health(&self, scope: Scope) -> Response {
+        let report = self.health.report(scope);
+        let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (status, Json(report)).into_response()
+    }
+}
+
+async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    aside(sources, |sources| ([(header::CONTENT_TYPE, TEXT)], crate::encode(&sources.registry)).into_response()).await
+}
+
+async fn view(sources: Arc<Sources>, pick: fn(&Views) -> &View) -> Response {
+    aside(sources, move |sources| Json(pick(&sources.views)()).into_response()).await
+}
+
+/// Makes an answer away from the threads that carry messages: a snapshot of many thousand rows takes its time.
+async fn aside(sources: Arc<Sources>, answer: impl FnOnce(&Sources) -> Response + Send + 'static) -> Response {
+    let limit = sources.answer_timeout;
+    match timeout(limit, tokio::task::spawn_blocking(move || answer(&sources))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => {
+            warn!(%panic, "a view for the admin server failed");
+            error(StatusCode::INTERNAL_SERVER_ERROR, "the view failed", Value::Null)
+        }
+        Err(_) => {
+            error(StatusCode::GATEWAY_TIMEOUT, "no answer in time", json!({ "limit_ms": limit.as_millis() as u64 }))
+        }
+    }
+}
+
+fn error(status: StatusCode, error: &str, detail: Value) -> Response {
+    (status, Json(json!({ "error": error, "detail": detail }))).into_response()
+}

@@ -1,0 +1,74 @@
+//! Who reports health, and what happens when they stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sinew_observe::{Health, Scope};
+
+fn failing(health: &Health, scope: Scope) -> Vec<String> {
+    health.report(scope).failing.into_iter().map(|row| format!("{}: {}", row.check, row.reason)).collect()
+}
+
+#[test]
+fn a_check_fails_until_its_owner_reports_and_when_it_is_gone() {
+    let health = Health::new();
+    let check = health.check("listeners", Scope::Ready);
+    assert_eq!(failing(&health, Scope::Ready), ["listeners: has not reported yet"]);
+    check.pass();
+    assert!(health.report(Scope::Ready).ok);
+    check.fail("port lost");
+    assert_eq!(failing(&health, Scope::Ready), ["listeners: port lost"]);
+    check.pass();
+    drop(check);
+    assert_eq!(failing(&health, Scope::Ready), ["listeners: its task has ended"]);
+}
+
+#[test]
+fn readiness_includes_liveness_but_not_the_other_way_round() {
+    let health = Health::new();
+    let ready = health.check("draining", Scope::Ready);
+    assert!(health.report(Scope::Live).ok);
+    ready.pass();
+    let live = health.check("runtime", Scope::Live);
+    assert!(!health.report(Scope::Live).ok);
+    assert!(!health.report(Scope::Ready).ok);
+    live.pass();
+    assert_eq!(health.report(Scope::Ready).passing, ["draining", "runtime"]);
+}
+
+#[test]
+fn a_heart_that_stops_is_noticed() {
+    let health = Health::new();
+    let heart = health.heartbeat("accept", Scope::Live, Duration::from_millis(5));
+    assert!(!health.report(Scope::Live).ok);
+    heart.beat();
+    // A slow machine may need more than the silence to get here; a beat right before has to pass once.
+    while !health.report(Scope::Live).ok {
+        heart.beat();
+    }
+    while health.report(Scope::Live).ok {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(failing(&health, Scope::Live), ["accept: no sign of life for more than 5 ms"]);
+    drop(heart);
+    assert_eq!(failing(&health, Scope::Live), ["accept: its task has ended"]);
+}
+
+#[test]
+fn a_probe_is_asked_every_time_and_knows_since_when_it_fails() {
+    let health = Health::new();
+    let full = Arc::new(AtomicBool::new(false));
+    let probed = Arc::clone(&full);
+    health.probe("queue memory", Scope::Ready, move || {
+        if probed.load(Ordering::Relaxed) { Err("91 % in use".to_owned()) } else { Ok(()) }
+    });
+    assert!(health.report(Scope::Ready).ok);
+    full.store(true, Ordering::Relaxed);
+    assert_eq!(failing(&health, Scope::Ready), ["queue memory: 91 % in use"]);
+    let first = health.report(Scope::Ready).failing.remove(0).for_seconds;
+    let second = health.report(Scope::Ready).failing.remove(0).for_seconds;
+    assert!(second > first, "the clock must not start anew: {first} {second}");
+    full.store(false, Ordering::Relaxed);
+    assert!(health.report(Scope::Ready).ok);
+}
