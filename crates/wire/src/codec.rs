@@ -8,13 +8,11 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::DecodeError;
+use crate::{DecodeError, MAX_CONTROL};
 
-/// Most bytes one control frame may claim while it is decoded: a length field beyond it is refused before allocation.
-const DECODE_LIMIT: usize = 64 << 10;
-
-const CONFIG: Configuration<LittleEndian, Fixint, Limit<DECODE_LIMIT>> =
-    bincode::config::standard().with_fixed_int_encoding().with_limit::<DECODE_LIMIT>();
+/// The limit is what all length fields of one frame may claim together: beyond it they are refused before allocation.
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_CONTROL>> =
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<MAX_CONTROL>();
 
 pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut BytesMut) {
     bincode::serde::encode_into_std_write(value, &mut out.writer(), CONFIG)

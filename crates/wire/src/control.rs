@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{DecodeError, PeerId, Refusal, codec};
+use crate::{DecodeError, PeerId, Refusal, check_group, check_name, check_realm, codec};
 
 /// Everything on a link that is not a run of messages.
 ///
@@ -74,8 +74,16 @@ pub enum Control {
 
 impl Control {
     /// Decodes the body of a control frame. The body's size was limited by [`crate::FrameHeader::decode`].
+    ///
+    /// Checks [`Hello::validate`] and [`Subscribe::validate`] too, so that nobody forgets it.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        codec::decode(body)
+        let control = codec::decode(body)?;
+        match &control {
+            Self::Hello(hello) => hello.validate()?,
+            Self::Subscribe(subscribe) => subscribe.validate()?,
+            _ => {}
+        }
+        Ok(control)
     }
 }
 
@@ -114,15 +122,23 @@ pub struct Hello {
     pub version: u16,
     /// Client or node.
     pub role: Role,
-    /// The realm it wants to be in.
+    /// The realm it wants to be in: [`check_realm`].
     pub realm: String,
     /// Chosen at random by one client object, kept over its reconnects: with the peer id it names one publisher, whose
     /// sequence numbers rise.
     pub instance: u64,
-    /// A name for people, shown in listings; may be empty.
+    /// A name for people, shown in listings; may be empty: [`check_name`].
     pub name: String,
     /// What the sender can do.
     pub features: Features,
+}
+
+impl Hello {
+    /// Whether the receiver will take its texts: [`check_realm`] and [`check_name`]. For the sender, before it dials.
+    pub fn validate(&self) -> Result<(), DecodeError> {
+        check_realm(&self.realm)?;
+        check_name(&self.name)
+    }
 }
 
 /// The node's answer to [`Hello`].
@@ -176,7 +192,7 @@ pub struct Subscribe {
     pub subscription: u32,
     /// Topic pattern.
     pub pattern: String,
-    /// Queue group: each message goes to one member of the group.
+    /// Queue group: each message goes to one member of the group: [`check_group`].
     pub group: Option<String>,
     /// What to do when the queue is full.
     pub policy: Policy,
@@ -186,6 +202,14 @@ pub struct Subscribe {
     pub last: bool,
     /// Entry bytes the client is ready to hold for this subscription.
     pub window: u64,
+}
+
+impl Subscribe {
+    /// Whether the receiver will take its texts: [`check_group`]. The pattern is not looked at: what is wrong with it
+    /// is answered by a [`Refusal`] and doesn't close the link.
+    pub fn validate(&self) -> Result<(), DecodeError> {
+        self.group.as_deref().map_or(Ok(()), check_group)
+    }
 }
 
 /// What became of a run. Counts are of deliveries: messages times subscribers.

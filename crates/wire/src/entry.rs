@@ -4,6 +4,8 @@
 //! payload_len u32 | headers_len u16 | id_len u8 | reserved u8 = 0 | id | headers | payload
 //! ```
 
+use std::iter::FusedIterator;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::{DecodeError, Headers, Limit, MAX_RUN_MESSAGES};
@@ -54,8 +56,13 @@ impl Entry<'_> {
         fixed[6] = self.id.len() as u8;
         out.reserve(self.encoded_len());
         out.put_slice(&fixed);
-        out.put_slice(self.id);
-        out.put_slice(self.headers);
+        // Most messages have neither: no call to copy nothing.
+        if !self.id.is_empty() {
+            out.put_slice(self.id);
+        }
+        if !self.headers.is_empty() {
+            out.put_slice(self.headers);
+        }
         out.put_slice(self.payload);
     }
 }
@@ -165,6 +172,8 @@ impl<'a> Iterator for Entries<'a> {
         Some((at, Entry { id, headers, payload }))
     }
 }
+
+impl FusedIterator for Entries<'_> {}
 
 /// Bytes that the first `messages` entries take; the whole block when there are fewer.
 #[inline]

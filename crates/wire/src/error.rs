@@ -19,6 +19,16 @@ pub enum DecodeError {
         /// What is allowed.
         allowed: u64,
     },
+    /// A text is longer than its field may be.
+    #[error("{field} is {actual} bytes long, the limit is {allowed}")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// Its length in bytes.
+        actual: usize,
+        /// What is allowed, in bytes.
+        allowed: usize,
+    },
     /// The body ends before the field does.
     #[error("{0} is cut short")]
     Truncated(&'static str),

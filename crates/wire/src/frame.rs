@@ -1,6 +1,6 @@
 use bytes::{BufMut, BytesMut};
 
-use crate::{Control, DecodeError, Limit, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry};
+use crate::{Control, DecodeError, Limit, MAX_CONTROL, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry};
 
 /// Bytes in front of every body: length of the body (`u32`) and kind (`u8`).
 pub const HEADER_LEN: usize = 5;
@@ -33,7 +33,7 @@ impl TryFrom<u8> for FrameKind {
 /// Largest body per kind of frame. Checked on the header, before a byte of the body is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameLimits {
-    /// Largest body of a control frame, in bytes.
+    /// Largest body of a control frame, in bytes; above [`MAX_CONTROL`] it is of no use.
     pub control: usize,
     /// Largest body of a publish or deliver frame, in bytes.
     pub run: usize,
@@ -45,9 +45,9 @@ impl FrameLimits {
 
     /// Limits for messages of at most `max_payload` bytes.
     pub const fn for_payload(max_payload: usize) -> Self {
-        let one = entry::FIXED_LEN + crate::MAX_ID + MAX_HEADERS + max_payload;
+        let one = (entry::FIXED_LEN + crate::MAX_ID + MAX_HEADERS).saturating_add(max_payload);
         let largest = if one > MAX_RUN_BYTES { one } else { MAX_RUN_BYTES };
-        Self { control: 16 << 10, run: largest + Self::RUN_HEADER_ROOM }
+        Self { control: MAX_CONTROL, run: largest.saturating_add(Self::RUN_HEADER_ROOM) }
     }
 
     /// The limit that holds for one kind.
@@ -105,11 +105,14 @@ pub struct Frame<'a> {
 }
 
 /// Appends a whole control frame to `out`.
+///
+/// The sender has checked [`crate::Hello::validate`] and that a pattern is one: a longer frame than [`MAX_CONTROL`] is
+/// a bug, and the receiver refuses it.
 pub fn encode_control(control: &Control, out: &mut BytesMut) {
     let start = out.len();
     FrameHeader { kind: FrameKind::Control, len: 0 }.encode(out);
     codec::encode_into(control, out);
     let len = out.len() - start - HEADER_LEN;
-    debug_assert!(len <= FrameLimits::default().control, "control frames are small by construction");
+    debug_assert!(len <= MAX_CONTROL, "texts are checked or cut before they are sent");
     out[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
 }

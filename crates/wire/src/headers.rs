@@ -21,7 +21,8 @@ impl<'a> Headers<'a> {
             if key.is_empty() {
                 return Err(DecodeError::invalid("header key", "is empty"));
             }
-            if std::str::from_utf8(key).is_err() {
+            // Nearly all keys are ASCII, which is found out in half the time.
+            if !key.is_ascii() && std::str::from_utf8(key).is_err() {
                 return Err(DecodeError::invalid("header key", "is not UTF-8"));
             }
             rest = after;

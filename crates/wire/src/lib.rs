@@ -10,7 +10,8 @@
 //! messages are one block of [`entry`] records. A node validates that block once and hands the very same bytes to
 //! every subscriber: only the small header in front of it differs.
 //!
-//! Everything else is a [`Control`] frame: a serde type, encoded by bincode behind [`codec`], and limited in size.
+//! Everything else is a [`Control`] frame: a serde type, encoded by bincode behind one private module, and limited in
+//! size.
 //!
 //! This crate is pure: no sockets, no clock, no randomness. Whatever it decodes comes from a stranger, so every
 //! decoder takes a slice, never panics, allocates nothing before it has checked the size, and returns
@@ -27,7 +28,10 @@ pub mod deliver;
 pub mod entry;
 mod error;
 mod frame;
+#[cfg(test)]
+mod golden;
 mod headers;
+mod label;
 pub mod pack;
 mod peer;
 pub mod publish;
@@ -37,6 +41,7 @@ pub use control::{Control, Features, Goodbye, Hello, Policy, PublishResult, Refu
 pub use error::DecodeError;
 pub use frame::{Frame, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, encode_control};
 pub use headers::{HeaderIter, Headers, encode_header};
+pub use label::{check_group, check_name, check_realm};
 pub use peer::{ParsePeerIdError, PeerId};
 pub use refusal::{Limit, Refusal};
 
@@ -55,6 +60,21 @@ pub const MAX_ID: usize = u8::MAX as usize;
 /// Most messages in one run. Bounds what a node does for one frame.
 pub const MAX_RUN_MESSAGES: usize = 65_536;
 
-/// Largest block of entries of a run with more than one message, in bytes: 256 KiB. A run of one message may be as
-/// large as the message.
+/// Largest block of entries that a sender makes of more than one message, in bytes: 256 KiB. A run of one message may
+/// be as large as the message. A receiver refuses only what passes [`FrameLimits::run`].
 pub const MAX_RUN_BYTES: usize = 256 << 10;
+
+/// Largest body of a control frame, in bytes: 16 KiB.
+pub const MAX_CONTROL: usize = 16 << 10;
+
+/// Longest name of a realm, in bytes.
+pub const MAX_REALM: usize = 64;
+
+/// Longest name of a client or node for people, in bytes.
+pub const MAX_NAME: usize = 128;
+
+/// Longest name of a queue group, in bytes.
+pub const MAX_GROUP: usize = 128;
+
+/// Longest text in a [`Refusal`], in bytes. What is longer is cut when it is sent.
+pub const MAX_TEXT: usize = 1024;

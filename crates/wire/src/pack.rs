@@ -8,6 +8,9 @@ use crate::{DecodeError, FrameLimits, Limit};
 /// Runs with fewer payload bytes are not worth packing.
 pub const MIN_BYTES: usize = 1 << 10;
 
+/// lz4 adds at most 255 bytes of a match per byte of input.
+const MAX_EXPANSION: usize = 255;
+
 /// Packs a block of entries, or `None` when it is small or does not shrink by at least an eighth.
 pub fn pack(entries: &[u8]) -> Option<Vec<u8>> {
     if entries.len() < MIN_BYTES {
@@ -19,11 +22,15 @@ pub fn pack(entries: &[u8]) -> Option<Vec<u8>> {
 
 /// Unpacks entries that must come out at exactly `entries_len` bytes.
 ///
-/// The announced size is checked against `limits` before anything is allocated, and is a hard bound while unpacking.
+/// The announced size is checked against `limits` and against what lz4 can expand to before anything is allocated, and
+/// is a hard bound while unpacking.
 pub fn unpack(packed: &[u8], entries_len: u32, limits: &FrameLimits) -> Result<Vec<u8>, DecodeError> {
     let len = entries_len as usize;
     if len > limits.run {
         return Err(DecodeError::too_large(Limit::FrameBytes, len, limits.run));
+    }
+    if len > packed.len().saturating_mul(MAX_EXPANSION) {
+        return Err(DecodeError::invalid("packed entries", "are too short for the announced length"));
     }
     let mut out = vec![0; len];
     match lz4_flex::block::decompress_into(packed, &mut out) {

@@ -100,6 +100,7 @@ impl<'a> PublishHeader<'a> {
 
     /// Appends frame header and run header to `out`, for `body_entries` bytes of (maybe packed) entries that follow.
     pub fn encode(&self, body_entries: usize, out: &mut BytesMut) {
+        debug_assert!(u16::try_from(self.topic.len()).is_ok(), "a topic is bounded far below 64 KiB");
         let len = FIXED_LEN + self.topic.len() + body_entries;
         out.reserve(HEADER_LEN + FIXED_LEN + self.topic.len());
         FrameHeader { kind: FrameKind::Publish, len }.encode(out);

@@ -1,6 +1,8 @@
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::MAX_TEXT;
 
 /// A limit of the contract, by name. What a client is told and what `sinew_limit_refused_total{limit}` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +85,9 @@ impl fmt::Display for Limit {
 }
 
 /// Why a node refuses a request or ends a link. Travels in control frames.
+///
+/// Texts often quote what the peer sent; they are cut to [`MAX_TEXT`] bytes on their way out, so that an answer is never
+/// larger than a control frame may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -96,7 +101,7 @@ pub enum Refusal {
     },
     /// The peer broke the protocol; the text says how.
     #[error("protocol violation: {0}")]
-    Protocol(String),
+    Protocol(#[serde(serialize_with = "short")] String),
     /// No version that both sides speak.
     #[error("no common protocol version: the node speaks {node}")]
     Version {
@@ -105,19 +110,19 @@ pub enum Refusal {
     },
     /// The node serves another realm.
     #[error("this node serves another realm than {0:?}")]
-    Realm(String),
+    Realm(#[serde(serialize_with = "short")] String),
     /// A topic or pattern is not valid; the text names the position and the rule.
     #[error("{0}")]
-    InvalidName(String),
+    InvalidName(#[serde(serialize_with = "short")] String),
     /// The name is reserved for the system.
     #[error("names that start with $ are reserved for the system")]
     Reserved,
     /// The request names a subscription that does not exist, or one that exists already.
     #[error("subscription {0}: {1}")]
-    Subscription(u32, String),
+    Subscription(u32, #[serde(serialize_with = "short")] String),
     /// Not permitted.
     #[error("denied: {0}")]
-    Denied(String),
+    Denied(#[serde(serialize_with = "short")] String),
     /// The node is draining; connect to another one or later.
     #[error("the node is shutting down")]
     Draining,
@@ -127,4 +132,13 @@ pub enum Refusal {
     /// The link was closed because its owner asked for it.
     #[error("closed by the application")]
     Closed,
+}
+
+/// Writes at most [`MAX_TEXT`] bytes of a text.
+fn short<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    serializer.serialize_str(&text[..end])
 }

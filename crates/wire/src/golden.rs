@@ -1,0 +1,366 @@
+//! The bytes of the protocol, held by constants.
+//!
+//! A moved variant, a moved field or a changed integer fails here, before it breaks a link between an old and a new
+//! program. Nothing in this file may be edited to make a test pass: what changes on the wire needs a new
+//! [`crate::PROTOCOL_VERSION`]. New variants go to the end and get a line of their own.
+
+use bytes::BytesMut;
+
+use crate::deliver::{self, DeliverHeader};
+use crate::entry::{Entries, Entry};
+use crate::publish::{self, PublishHeader};
+use crate::{
+    Control, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Headers, Hello, Limit, PeerId, Policy,
+    PublishResult, Refusal, RefusedRun, Role, Subscribe, Welcome, codec, encode_control, encode_header,
+};
+
+/// The bytes of a hex text; spaces are for the reader.
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    assert_eq!(digits.len(), text.chars().filter(|c| !c.is_whitespace()).count(), "not hex: {text}");
+    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `control` encodes to the frame `golden`, and its body decodes to `control`.
+fn assert_control(control: &Control, golden: &str) {
+    let mut frame = BytesMut::new();
+    encode_control(control, &mut frame);
+    assert_eq!(hex(&frame), hex(&unhex(golden)), "{control:?}");
+
+    let frame = unhex(golden);
+    let (header, body) = frame.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
+    let header = FrameHeader::decode(*header, &FrameLimits::default()).expect("valid");
+    assert_eq!(header, FrameHeader { kind: FrameKind::Control, len: body.len() });
+    assert_eq!(Control::decode(body).as_ref(), Ok(control));
+}
+
+/// Where each variant stands. Without a wildcard: a new variant doesn't compile until it has a place, and the test
+/// fails until it has golden bytes.
+const fn place(control: &Control) -> usize {
+    match control {
+        Control::Hello(_) => 0,
+        Control::Welcome(_) => 1,
+        Control::Goodbye(_) => 2,
+        Control::Ping { .. } => 3,
+        Control::Pong { .. } => 4,
+        Control::Subscribe(_) => 5,
+        Control::Subscribed { .. } => 6,
+        Control::Unsubscribe { .. } => 7,
+        Control::Unsubscribed { .. } => 8,
+        Control::PublishCredit { .. } => 9,
+        Control::DeliverCredit { .. } => 10,
+        Control::DeliverAck { .. } => 11,
+        Control::PublishResult(_) => 12,
+        Control::Lagged { .. } => 13,
+    }
+}
+const CONTROLS: usize = 14;
+
+fn controls() -> Vec<(Control, &'static str)> {
+    let hello = Hello {
+        version: 1,
+        role: Role::Node,
+        realm: "default".into(),
+        instance: 0x1122_3344_5566_7788,
+        name: "cam".into(),
+        features: Features::LZ4,
+    };
+    let welcome = Welcome {
+        version: 1,
+        session: 2,
+        node: PeerId::from_public_key([0xab; 32]),
+        features: Features(3),
+        publish_window: 4,
+        max_message_bytes: 5,
+        max_header_bytes: 6,
+        keep_alive_ms: 7,
+        idle_timeout_ms: 8,
+    };
+    let subscribe = Subscribe {
+        subscription: 9,
+        pattern: "a.>".into(),
+        group: Some("g".into()),
+        policy: Policy::Latest,
+        buffer: 10,
+        last: true,
+        window: 11,
+    };
+    let result = PublishResult {
+        first_seq: 1,
+        messages: 2,
+        matched: 3,
+        delivered: 4,
+        dropped: 5,
+        unknown: 6,
+        duplicates: 7,
+        refusal: Some(RefusedRun::OpenAcks),
+    };
+    vec![
+        (
+            Control::Hello(hello),
+            "34000000 01 00000000 0100 01000000 0700000000000000 64656661756c74 8877665544332211 0300000000000000 \
+                63616d 0100000000000000",
+        ),
+        (
+            Control::Welcome(welcome),
+            "5e000000 01 01000000 0100 0200000000000000 \
+                abababababababababababababababababababababababababababababababab 0300000000000000 0400000000000000 \
+                0500000000000000 0600000000000000 0700000000000000 0800000000000000",
+        ),
+        (Control::Goodbye(Goodbye { reason: Refusal::Draining }), "08000000 01 02000000 08000000"),
+        (Control::Ping { nonce: 0x0102_0304_0506_0708 }, "0c000000 01 03000000 0807060504030201"),
+        (Control::Pong { nonce: 0x0102_0304_0506_0708 }, "0c000000 01 04000000 0807060504030201"),
+        (
+            Control::Subscribe(subscribe),
+            "2e000000 01 05000000 09000000 0300000000000000 612e3e 01 0100000000000000 67 02000000 0a000000 01 \
+                0b00000000000000",
+        ),
+        (Control::Subscribed { subscription: 9 }, "08000000 01 06000000 09000000"),
+        (Control::Unsubscribe { subscription: 9 }, "08000000 01 07000000 09000000"),
+        (Control::Unsubscribed { subscription: 9, refusal: None }, "09000000 01 08000000 09000000 00"),
+        (
+            Control::Unsubscribed { subscription: 9, refusal: Some(Refusal::Reserved) },
+            "0d000000 01 08000000 09000000 01 05000000",
+        ),
+        (Control::PublishCredit { bytes: 65_536 }, "0c000000 01 09000000 0000010000000000"),
+        (Control::DeliverCredit { subscription: 9, bytes: 65_536 }, "10000000 01 0a000000 09000000 0000010000000000"),
+        (Control::DeliverAck { token: 12 }, "0c000000 01 0b000000 0c00000000000000"),
+        (
+            Control::PublishResult(result),
+            "39000000 01 0c000000 0100000000000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+                0600000000000000 07000000 01 02000000",
+        ),
+        (
+            Control::PublishResult(PublishResult { refusal: None, ..result }),
+            "35000000 01 0c000000 0100000000000000 02000000 0300000000000000 0400000000000000 0500000000000000 \
+                0600000000000000 07000000 00",
+        ),
+        (Control::Lagged { subscription: 9, missed: 13 }, "10000000 01 0d000000 09000000 0d00000000000000"),
+    ]
+}
+
+#[test]
+fn control_frames() {
+    let mut places: Vec<usize> = Vec::new();
+    for (control, golden) in controls() {
+        assert_control(&control, golden);
+        places.push(place(&control));
+    }
+    places.dedup();
+    assert_eq!(places, (0..CONTROLS).collect::<Vec<_>>(), "every variant has golden bytes, in the order of the enum");
+}
+
+const fn refusal_place(refusal: &Refusal) -> usize {
+    match refusal {
+        Refusal::Limit { .. } => 0,
+        Refusal::Protocol(_) => 1,
+        Refusal::Version { .. } => 2,
+        Refusal::Realm(_) => 3,
+        Refusal::InvalidName(_) => 4,
+        Refusal::Reserved => 5,
+        Refusal::Subscription(..) => 6,
+        Refusal::Denied(_) => 7,
+        Refusal::Draining => 8,
+        Refusal::Idle(_) => 9,
+        Refusal::Closed => 10,
+    }
+}
+const REFUSALS: usize = 11;
+
+#[test]
+fn refusals() {
+    let golden = [
+        (
+            Refusal::Limit { limit: Limit::Clients, allowed: 10_000 },
+            "14000000 01 02000000 00000000 00000000 1027000000000000",
+        ),
+        (Refusal::Protocol("ab".into()), "12000000 01 02000000 01000000 0200000000000000 6162"),
+        (Refusal::Version { node: 1 }, "0a000000 01 02000000 02000000 0100"),
+        (Refusal::Realm("ab".into()), "12000000 01 02000000 03000000 0200000000000000 6162"),
+        (Refusal::InvalidName("ab".into()), "12000000 01 02000000 04000000 0200000000000000 6162"),
+        (Refusal::Reserved, "08000000 01 02000000 05000000"),
+        (Refusal::Subscription(9, "ab".into()), "16000000 01 02000000 06000000 09000000 0200000000000000 6162"),
+        (Refusal::Denied("ab".into()), "12000000 01 02000000 07000000 0200000000000000 6162"),
+        (Refusal::Draining, "08000000 01 02000000 08000000"),
+        (Refusal::Idle(60_000), "10000000 01 02000000 09000000 60ea000000000000"),
+        (Refusal::Closed, "08000000 01 02000000 0a000000"),
+    ];
+    assert_eq!(golden.len(), REFUSALS);
+    for (place, (refusal, golden)) in golden.into_iter().enumerate() {
+        assert_eq!(refusal_place(&refusal), place);
+        assert_control(&Control::Goodbye(Goodbye { reason: refusal }), golden);
+    }
+}
+
+const fn limit_place(limit: Limit) -> u8 {
+    match limit {
+        Limit::Clients => 0,
+        Limit::SubscriptionsPerClient => 1,
+        Limit::Subscriptions => 2,
+        Limit::MessageBytes => 3,
+        Limit::HeaderBytes => 4,
+        Limit::FrameBytes => 5,
+        Limit::RunMessages => 6,
+        Limit::HandshakeTime => 7,
+        Limit::IdleTime => 8,
+        Limit::PendingHandshakes => 9,
+        Limit::PublishCredit => 10,
+        Limit::QueueMemory => 11,
+        Limit::OpenAcks => 12,
+        Limit::ControlQueue => 13,
+    }
+}
+
+#[test]
+fn limits() {
+    for (place, limit) in Limit::ALL.into_iter().enumerate() {
+        assert_eq!(usize::from(limit_place(limit)), place, "Limit::ALL is in the order of the enum");
+        let refusal = Refusal::Limit { limit, allowed: 258 };
+        let golden = format!("14000000 01 02000000 00000000 {place:02x}000000 0201000000000000");
+        assert_control(&Control::Goodbye(Goodbye { reason: refusal }), &golden);
+    }
+    assert!(codec::decode::<Limit>(&[Limit::ALL.len() as u8, 0, 0, 0]).is_err(), "a variant is missing in Limit::ALL");
+}
+
+/// `values` are all variants of an enum without fields, in order.
+fn assert_plain_enum<T>(values: &[T])
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    for (place, value) in values.iter().enumerate() {
+        let golden = [place as u8, 0, 0, 0];
+        let mut bytes = BytesMut::new();
+        codec::encode_into(value, &mut bytes);
+        assert_eq!(bytes[..], golden, "{value:?}");
+        assert_eq!(codec::decode::<T>(&golden).as_ref(), Ok(value));
+    }
+    let next = [values.len() as u8, 0, 0, 0];
+    assert!(codec::decode::<T>(&next).is_err(), "a variant has no golden bytes");
+}
+
+#[test]
+fn enums_without_fields() {
+    assert_plain_enum(&[Role::Client, Role::Node]);
+    assert_plain_enum(&[Policy::DropOldest, Policy::DropNewest, Policy::Latest, Policy::Block]);
+    let refused = [RefusedRun::NoSubscribers, RefusedRun::QueueMemory, RefusedRun::OpenAcks, RefusedRun::Draining];
+    assert_plain_enum(&refused);
+}
+
+#[test]
+fn frame_headers() {
+    let limits = FrameLimits::default();
+    for (kind, golden) in [
+        (FrameKind::Control, [0x34, 0x12, 0, 0, 1]),
+        (FrameKind::Publish, [0x34, 0x12, 0, 0, 2]),
+        (FrameKind::Deliver, [0x34, 0x12, 0, 0, 3]),
+    ] {
+        let header = FrameHeader { kind, len: 0x1234 };
+        let mut bytes = BytesMut::new();
+        header.encode(&mut bytes);
+        assert_eq!(bytes[..], golden);
+        assert_eq!(FrameHeader::decode(golden, &limits), Ok(header));
+    }
+}
+
+#[test]
+fn flags() {
+    let bit = |flags: publish::Flags| {
+        let header =
+            PublishHeader { flags, topic: "", messages: 0, first_seq: 0, ttl_ms: 0, deadline_ms: 0, entries_len: 0 };
+        let mut frame = BytesMut::new();
+        header.encode(0, &mut frame);
+        frame[HEADER_LEN]
+    };
+    let flags = [
+        publish::Flags::ACKED,
+        publish::Flags::REPORT,
+        publish::Flags::RETAIN,
+        publish::Flags::REQUIRE_SUBSCRIBERS,
+        publish::Flags::PACKED,
+    ];
+    assert_eq!(flags.map(bit), [1, 2, 4, 8, 16]);
+    // Those of deliver are in `deliver_frame`.
+}
+
+const PUBLISH: &str = "28000000 02 05 00 0300 01000000 8877665544332211 02000000 03000000 09000000 612e62 01000000 0000 00 \
+    00 21";
+
+#[test]
+fn publish_frame() {
+    let header = PublishHeader {
+        flags: publish::Flags::ACKED.with(publish::Flags::RETAIN),
+        topic: "a.b",
+        messages: 1,
+        first_seq: 0x1122_3344_5566_7788,
+        ttl_ms: 2,
+        deadline_ms: 3,
+        entries_len: 9,
+    };
+    let entry = Entry { id: b"", headers: b"", payload: b"!" };
+    let mut frame = BytesMut::new();
+    header.encode(entry.encoded_len(), &mut frame);
+    entry.encode(&mut frame);
+    assert_eq!(hex(&frame), hex(&unhex(PUBLISH)));
+
+    let frame = unhex(PUBLISH);
+    let (decoded, entries) = PublishHeader::decode(&frame[HEADER_LEN..]).expect("valid");
+    assert_eq!(decoded, header);
+    assert_eq!(Entries::new(entries).collect::<Vec<_>>(), [(0, entry)]);
+}
+
+const DELIVER: &str = "54000000 03 02 00 0300 01000000 8877665544332211 02000000 09000000 0300000000000000 0400000000000000 \
+    abababababababababababababababababababababababababababababababab 612e62 01000000 0000 00 00 21";
+
+#[test]
+fn deliver_frame() {
+    let header = DeliverHeader {
+        flags: deliver::Flags::RETAINED,
+        topic: "a.b",
+        messages: 1,
+        first_seq: 0x1122_3344_5566_7788,
+        subscription: 2,
+        entries_len: 9,
+        ack: 3,
+        instance: 4,
+        publisher: PeerId::from_public_key([0xab; 32]),
+    };
+    let entry = Entry { id: b"", headers: b"", payload: b"!" };
+    let mut frame = BytesMut::new();
+    header.encode(entry.encoded_len(), &mut frame);
+    entry.encode(&mut frame);
+    assert_eq!(hex(&frame), hex(&unhex(DELIVER)));
+
+    let frame = unhex(DELIVER);
+    let (decoded, entries) = DeliverHeader::decode(&frame[HEADER_LEN..]).expect("valid");
+    assert_eq!(decoded, header);
+    assert_eq!(Entries::new(entries).collect::<Vec<_>>(), [(0, entry)]);
+
+    let packed = DeliverHeader { flags: deliver::Flags::PACKED, ..header };
+    let mut frame = BytesMut::new();
+    packed.encode(0, &mut frame);
+    assert_eq!(frame[HEADER_LEN], 1);
+}
+
+const ENTRIES: &str = "04000000 1100 02 00 6931 03 0700 6b6579 6b69746368656e 01 0000 74 32312e35 00000000 0000 00 00";
+
+#[test]
+fn entries_and_headers() {
+    let mut headers = BytesMut::new();
+    encode_header("key", b"kitchen", &mut headers).expect("short");
+    encode_header("t", b"", &mut headers).expect("short");
+    let entries =
+        [Entry { id: b"i1", headers: &headers, payload: b"21.5" }, Entry { id: b"", headers: b"", payload: b"" }];
+    let mut block = BytesMut::new();
+    entries.iter().for_each(|entry| entry.encode(&mut block));
+    assert_eq!(hex(&block), hex(&unhex(ENTRIES)));
+
+    let block = unhex(ENTRIES);
+    let decoded: Vec<_> = Entries::new(&block).collect();
+    assert_eq!(decoded, [(0, entries[0]), (31, entries[1])]);
+    let headers = Headers::decode(decoded[0].1.headers).expect("valid");
+    assert_eq!(headers.iter().collect::<Vec<_>>(), [("key", &b"kitchen"[..]), ("t", b"")]);
+}

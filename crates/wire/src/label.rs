@@ -1,0 +1,32 @@
+use crate::{DecodeError, MAX_GROUP, MAX_NAME, MAX_REALM};
+
+/// Checks the name of a realm: 1 to [`MAX_REALM`] bytes, no control characters.
+///
+/// For configuration and command lines; decoding a [`crate::Hello`] does it by itself.
+pub fn check_realm(realm: &str) -> Result<(), DecodeError> {
+    check("realm", realm, 1, MAX_REALM)
+}
+
+/// Checks a client's or node's name for people: at most [`MAX_NAME`] bytes, no control characters, which would reach
+/// the terminal of whoever lists the clients.
+pub fn check_name(name: &str) -> Result<(), DecodeError> {
+    check("name", name, 0, MAX_NAME)
+}
+
+/// Checks the name of a queue group: 1 to [`MAX_GROUP`] bytes, no control characters.
+pub fn check_group(group: &str) -> Result<(), DecodeError> {
+    check("queue group", group, 1, MAX_GROUP)
+}
+
+fn check(field: &'static str, text: &str, shortest: usize, longest: usize) -> Result<(), DecodeError> {
+    if text.len() < shortest {
+        return Err(DecodeError::invalid(field, "is empty"));
+    }
+    if text.len() > longest {
+        return Err(DecodeError::TooLong { field, actual: text.len(), allowed: longest });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(DecodeError::invalid(field, "has a control character"));
+    }
+    Ok(())
+}
