@@ -136,3 +136,6 @@ const fn equal(word: u64, byte: u8) -> u64 {
     let difference = word ^ (ONES * byte as u64);
     !(((difference & !HIGH) + !HIGH) | difference) & HIGH
 }
+
+#[cfg(test)]
+mod tests;

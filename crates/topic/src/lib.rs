@@ -44,6 +44,8 @@ mod check;
 mod error;
 mod name;
 mod pattern;
+#[cfg(test)]
+mod testing;
 mod trie;
 
 pub use check::validate_topic;

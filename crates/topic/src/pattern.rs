@@ -76,3 +76,82 @@ impl From<Topic> for Pattern {
         Self(topic.into_inner())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).expect("valid")
+    }
+
+    #[test]
+    fn is_its_text() {
+        let parsed: Pattern = "sensors.*.>".parse().expect("valid");
+        assert_eq!(parsed.to_string(), "sensors.*.>");
+        assert_eq!(format!("{parsed:?}"), "Pattern(sensors.*.>)");
+        assert_eq!(parsed.tokens().collect::<Vec<_>>(), ["sensors", "*", ">"]);
+        assert_eq!(Pattern::try_from("sensors.*.>"), Ok(parsed));
+    }
+
+    #[test]
+    fn knows_its_wildcards() {
+        assert!(pattern("a.b").is_literal());
+        assert!(!pattern("a.*").is_literal());
+        assert!(!pattern("a.>").is_literal());
+        assert_eq!(pattern("a.>").first_token(), Some("a"));
+        assert_eq!(pattern("*.a").first_token(), None);
+        assert_eq!(pattern(">").first_token(), None);
+    }
+
+    #[test]
+    fn a_topic_is_a_pattern_of_the_same_text() {
+        let topic = Topic::parse("a.b").expect("valid");
+        let own = Pattern::from(topic.clone());
+        assert_eq!(own, pattern("a.b"));
+        assert!(own.is_literal() && own.matches(topic.as_str()));
+    }
+
+    #[test]
+    fn matches_by_the_contract() {
+        for (text, topic, matches) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.B", false),
+            ("a.b", "a", false),
+            ("a", "a.b", false),
+            ("*", "a", true),
+            ("*", "a.b", false),
+            ("a.*.c", "a.b.c", true),
+            ("a.*.c", "a.c", false),
+            (">", "a", true),
+            (">", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.>", "a.b", true),
+            ("a.>", "a.b.c", true),
+            ("a.*.>", "a.b", false),
+            ("a.*.>", "a.b.c", true),
+            // Reserved names: only for who names them.
+            (">", "$node.load", false),
+            ("*.load", "$node.load", false),
+            ("$node.load", "$node.load", true),
+            ("$node.*", "$node.load", true),
+            ("$node.>", "$node.load", true),
+            ("node.*", "node.$load", true),
+            ("*", "a$", true),
+        ] {
+            assert_eq!(pattern(text).matches(topic), matches, "{text} on {topic}");
+            assert_eq!(testing::naive_match(text, topic), matches, "{text} on {topic}, naive");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_naive_matcher(pattern in testing::pattern(), topic in testing::topic()) {
+            let expected = testing::naive_match(pattern.as_str(), topic.as_str());
+            prop_assert_eq!(pattern.matches(topic.as_str()), expected);
+        }
+    }
+}

@@ -170,4 +170,10 @@ impl Graph {
     pub(super) fn nodes(&self) -> impl Iterator<Item = (Id, &Node)> {
         self.nodes.slots().iter().enumerate().map(|(index, node)| (Id::of(index), node))
     }
+
+    /// How many entries the two tables have: edges, and counts of lengths.
+    #[cfg(test)]
+    pub(super) fn table_sizes(&self) -> (usize, usize) {
+        (self.edges.len(), self.more.len())
+    }
 }

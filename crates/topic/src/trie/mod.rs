@@ -2,6 +2,8 @@ mod arena;
 mod graph;
 mod iter;
 mod lengths;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod values;
 

@@ -59,6 +59,12 @@ impl Tokens {
         }
     }
 
+    /// How many different tokens are in use.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// The text of every token, by the index of its number; empty where a number is free.
     pub(super) fn texts(&self) -> Vec<&str> {
         let mut texts = vec![""; self.table.len() + self.free.len()];
