@@ -13,7 +13,8 @@ fn rows(text: &str, name: &str) -> Vec<String> {
 fn contract_names_are_there_from_the_start() {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    metrics.queue("deliver_bytes", 4096);
+    metrics.queue("deliver_bytes", 4096, || 7);
+    metrics.queue("handshakes", 16, || 3);
     metrics.cache("plan");
     let text = encode(&registry);
     for name in [
@@ -25,7 +26,9 @@ fn contract_names_are_there_from_the_start() {
         "sinew_clients 0",
         "sinew_subscriptions 0",
         "sinew_open 0",
-        "sinew_queue_depth{queue=\"deliver_bytes\"} 0",
+        "sinew_retained_evicted_total 0",
+        "sinew_queue_depth{queue=\"deliver_bytes\"} 7",
+        "sinew_queue_depth{queue=\"handshakes\"} 3",
         "sinew_queue_capacity{queue=\"deliver_bytes\"} 4096",
         "sinew_cache_hits_total{cache=\"plan\"} 0",
         "sinew_cache_misses_total{cache=\"plan\"} 0",
@@ -91,10 +94,10 @@ fn histogram_is_cumulative_and_counts_whole_runs() {
 #[test]
 fn clones_share_the_counters() {
     let metrics = Metrics::new(&mut Registry::default());
-    let queue = metrics.queue("handshakes", 16);
-    metrics.clone().queue("handshakes", 16).set(3);
+    let cache = metrics.cache("plan");
+    metrics.clone().cache("plan").hits.inc_by(3);
     metrics.clone().published.inc_by(7);
-    assert_eq!(queue.get(), 3);
+    assert_eq!(cache.hits.get(), 3);
     assert_eq!(metrics.published.get(), 7);
 }
 

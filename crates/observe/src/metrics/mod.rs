@@ -2,6 +2,7 @@
 
 mod histogram;
 mod process;
+mod queues;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -65,8 +66,7 @@ pub struct Handles {
     dropped: [Counter; DropReason::ALL.len()],
     links_closed: [Counter; CloseReason::ALL.len()],
     limit_refused: [Counter; Limit::ALL.len()],
-    queue_depth: Family<Label, Gauge>,
-    queue_capacity: Family<Label, Gauge>,
+    queues: queues::Queues,
     cache_hits: Family<Label, Counter>,
     cache_misses: Family<Label, Counter>,
 }
@@ -121,8 +121,7 @@ impl Metrics {
                 "limit",
                 Limit::ALL.map(Limit::as_str),
             ),
-            queue_depth: family(registry, "queue_depth", "Fill of a bounded queue, in the unit of its capacity"),
-            queue_capacity: family(registry, "queue_capacity", "Bound of a queue"),
+            queues: queues::register(registry),
             cache_hits: family(registry, "cache_hits", "Look-ups answered by a cache"),
             cache_misses: family(registry, "cache_misses", "Look-ups a cache could not answer"),
         };
@@ -159,12 +158,10 @@ impl Handles {
         &self.limit_refused[limit as usize]
     }
 
-    /// Adds a row for a bounded queue and gives its depth for the owner to set. Depth and capacity share a unit
-    /// (messages, bytes), which belongs into the name: `deliver_bytes`.
-    pub fn queue(&self, name: &'static str, capacity: u64) -> Gauge {
-        let label = [("queue", name)];
-        self.queue_capacity.get_or_create(&label).set(i64::try_from(capacity).unwrap_or(i64::MAX));
-        self.queue_depth.get_or_create_owned(&label)
+    /// Adds a row for a bounded queue, whose depth is read when somebody looks. Depth and capacity share a unit
+    /// (messages, bytes). `depth` has to answer at once.
+    pub fn queue(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.queues.add(name, capacity, depth);
     }
 
     /// Adds the rows of a cache and gives its counters.

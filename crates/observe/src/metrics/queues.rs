@@ -1,0 +1,54 @@
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// The bounded queues of the node. Their owners keep count anyway; asking them when somebody looks costs the hot path
+/// nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queues(Arc<Mutex<Vec<Queue>>>);
+
+struct Queue {
+    name: &'static str,
+    capacity: u64,
+    depth: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+pub(super) fn register(registry: &mut Registry) -> Queues {
+    let queues = Queues::default();
+    registry.register_collector(Box::new(queues.clone()));
+    queues
+}
+
+impl Queues {
+    pub(super) fn add(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.0.lock().push(Queue { name, capacity, depth: Box::new(depth) });
+    }
+}
+
+impl Collector for Queues {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let queues = self.0.lock();
+        let mut rows = |name, help, value: fn(&Queue) -> u64| {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for queue in queues.iter() {
+                let label = [("queue", queue.name)];
+                ConstGauge::new(value(queue)).encode(family.encode_family(&label)?)?;
+            }
+            Ok(())
+        };
+        rows("queue_depth", "Fill of a bounded queue, in the unit of its capacity", |queue| (queue.depth)())?;
+        rows("queue_capacity", "Bound of a queue", |queue| queue.capacity)
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("name", &self.name).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
