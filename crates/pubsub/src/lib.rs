@@ -1,1 +1,38 @@
-//! Subscriptions, topic plans, delivery queues and retained values of one node
+//! Subscriptions, topic plans, delivery queues and retained values of one node.
+//!
+//! The unit of work is the [`Run`]: consecutive messages of one publisher on one topic. A session's [`Publisher`]
+//! finds the topic's [plan](plan) (who is to get it), and pushes a [`Slice`] (a reference) into the queue of each
+//! [`Subscription`]. Whoever got something to send stands in line in its session's [`Outbox`], which the session's
+//! writer empties.
+//!
+//! ```text
+//! Publisher ── plan (cached, by generation) ──┬─ few targets ───────────► Subscription queue ─► Outbox ─► writer
+//!                                             └─ many: delivery workers ─┘
+//! ```
+//!
+//! State is striped over shards by the first token of the topic. A shard is a lock around pure data that is held for
+//! microseconds and never across an await; decision 2 says why it is not a task with a mailbox.
+
+#![warn(missing_docs)]
+
+mod ack;
+mod config;
+mod dedup;
+mod group;
+mod hub;
+mod lanes;
+mod outbox;
+pub mod plan;
+mod publisher;
+mod retained;
+mod run;
+mod shard;
+mod subscription;
+
+pub use ack::{Ack, Wants};
+pub use config::PubSubConfig;
+pub use hub::{PubSub, TopicInfo};
+pub use outbox::{Next, Outbox, WriteBatch};
+pub use publisher::{Publisher, Submission};
+pub use run::{Origin, Run, Slice};
+pub use subscription::{SubscribeError, Subscription, SubscriptionSpec};

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sinew_wire::{Control, PublishResult, RefusedRun};
+
+use crate::outbox::Outbox;
+
+/// What a publisher waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// That each delivery is queued for its subscriber, or known to be dropped (level fire with a report).
+    Queued,
+    /// That each subscriber confirms (level acked).
+    Confirmed,
+}
+
+/// Counts what became of the deliveries of one run, and tells the publisher when nothing is open any more.
+///
+/// Every delivery is settled exactly once; what is still open at the deadline counts as unknown.
+#[derive(Debug)]
+pub struct Ack {
+    wants: Wants,
+    publisher: Arc<Outbox>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug)]
+struct Tally {
+    result: PublishResult,
+    /// Deliveries not settled yet. `None` before [`Ack::begin`] and after the result was sent.
+    open: Option<u64>,
+}
+
+impl Ack {
+    pub(crate) fn new(wants: Wants, publisher: Arc<Outbox>, first_seq: u64, messages: u32) -> Arc<Self> {
+        let result = PublishResult {
+            first_seq,
+            messages,
+            matched: 0,
+            delivered: 0,
+            dropped: 0,
+            unknown: 0,
+            duplicates: 0,
+            refusal: None,
+        };
+        Arc::new(Self { wants, publisher, tally: Mutex::new(Tally { result, open: None }) })
+    }
+
+    pub(crate) const fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    /// Says how many deliveries are due. Comes before the first of them, so that the count can't reach zero early.
+    pub(crate) fn begin(&self, matched: u64, duplicates: u32) {
+        let mut tally = self.tally.lock();
+        tally.result.matched = matched;
+        tally.result.duplicates = duplicates;
+        tally.open = Some(matched);
+        self.send_if_settled(&mut tally);
+    }
+
+    /// Settles the run as a whole: nothing was done for it.
+    pub(crate) fn refuse(&self, refusal: RefusedRun) {
+        let mut tally = self.tally.lock();
+        tally.result.refusal = Some(refusal);
+        tally.open = Some(0);
+        self.send_if_settled(&mut tally);
+    }
+
+    pub(crate) fn delivered(&self, n: u64) {
+        self.settle(n, |result| &mut result.delivered);
+    }
+
+    pub(crate) fn dropped(&self, n: u64) {
+        self.settle(n, |result| &mut result.dropped);
+    }
+
+    pub(crate) fn unknown(&self, n: u64) {
+        self.settle(n, |result| &mut result.unknown);
+    }
+
+    /// The deadline: whatever is open stays unknown.
+    pub(crate) fn expire(&self) {
+        let mut tally = self.tally.lock();
+        if let Some(open) = tally.open {
+            tally.result.unknown += open;
+            tally.open = Some(0);
+        }
+        self.send_if_settled(&mut tally);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        let tally = self.tally.lock();
+        tally.open.is_none() && (tally.result.matched > 0 || tally.result.refusal.is_some())
+    }
+
+    fn settle(&self, n: u64, field: impl FnOnce(&mut PublishResult) -> &mut u64) {
+        let mut tally = self.tally.lock();
+        let Some(open) = tally.open else { return };
+        let n = n.min(open);
+        *field(&mut tally.result) += n;
+        tally.open = Some(open - n);
+        self.send_if_settled(&mut tally);
+    }
+
+    fn send_if_settled(&self, tally: &mut Tally) {
+        if tally.open == Some(0) {
+            tally.open = None;
+            self.publisher.control(&Control::PublishResult(tally.result));
+        }
+    }
+}

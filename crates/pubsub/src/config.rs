@@ -1,0 +1,53 @@
+use std::time::Duration;
+
+/// Bounds of the pub/sub service. The defaults are those of the contract.
+#[derive(Debug, Clone)]
+pub struct PubSubConfig {
+    /// Stripes of the state; topics are spread over them by their first token.
+    pub shards: usize,
+    /// Delivery workers, which serve topics with many subscribers.
+    pub workers: usize,
+    /// Subscriptions of the whole node.
+    pub max_subscriptions: usize,
+    /// Messages queued per subscription; a client may ask for less.
+    pub max_queue_messages: usize,
+    /// Entry bytes queued per subscription.
+    pub max_queue_bytes: usize,
+    /// Largest delivery window a client may open per subscription, in entry bytes.
+    pub max_window: u64,
+    /// Topics whose plan is remembered, over all shards.
+    pub plan_cache: usize,
+    /// Retained values, over all shards. Beyond it the one that was updated longest ago goes.
+    pub retained_values: usize,
+    /// Entry bytes of all retained values together.
+    pub retained_bytes: usize,
+    /// Message ids remembered for de-duplication, over all shards.
+    pub dedup_ids: usize,
+    /// How long an id is remembered.
+    pub dedup_window: Duration,
+    /// How long a full queue of policy `block` may hold its publishers back at a stretch.
+    pub block_timeout: Duration,
+    /// Acknowledged or reported runs of one publisher that may be open.
+    pub max_open_acks: usize,
+}
+
+impl Default for PubSubConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            shards: cores,
+            workers: cores,
+            max_subscriptions: 100_000,
+            max_queue_messages: 65_536,
+            max_queue_bytes: 4 << 20,
+            max_window: 8 << 20,
+            plan_cache: 16_384,
+            retained_values: 10_000,
+            retained_bytes: 32 << 20,
+            dedup_ids: 100_000,
+            dedup_window: Duration::from_secs(120),
+            block_timeout: Duration::from_secs(5),
+            max_open_acks: 8_192,
+        }
+    }
+}

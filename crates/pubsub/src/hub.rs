@@ -1,0 +1,228 @@
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use sinew_flow::Budget;
+use sinew_observe::{CacheCounters, DropReason, Metrics};
+use sinew_topic::Topic;
+use sinew_wire::Limit;
+use tokio::task::JoinHandle;
+
+use crate::config::PubSubConfig;
+use crate::lanes::Lane;
+use crate::outbox::Outbox;
+use crate::plan::Plan;
+use crate::publisher::Publisher;
+use crate::run::{Origin, Slice};
+use crate::shard::{Found, Shard};
+use crate::subscription::{SubscribeError, Subscription, SubscriptionSpec, count_dropped};
+
+/// What every part of the service needs.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: PubSubConfig,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) metrics: Metrics,
+}
+
+/// The pub/sub service of a node. Cheap to clone; all clones are the same service.
+#[derive(Debug, Clone)]
+pub struct PubSub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    shards: Vec<Shard>,
+    lanes: Vec<Arc<Lane>>,
+    workers: Vec<JoinHandle<()>>,
+    hasher: RandomState,
+    next_key: AtomicU64,
+    subscriptions: AtomicUsize,
+    plan_cache: CacheCounters,
+}
+
+/// One line of the topic listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The topic.
+    pub topic: Topic,
+    /// Who would get a message published now: subscriptions, each queue group counted once.
+    pub matched: usize,
+    /// Messages published while the topic was remembered.
+    pub published: u64,
+}
+
+impl PubSub {
+    /// Starts the service and its delivery workers, which run until the last clone is dropped. Needs a tokio runtime.
+    pub fn start(config: PubSubConfig, budget: Arc<Budget>, metrics: Metrics) -> Self {
+        let config = PubSubConfig { shards: config.shards.max(1), workers: config.workers.max(1), ..config };
+        let shards = (0..config.shards).map(|_| Shard::new(&config)).collect();
+        let lanes: Vec<Arc<Lane>> = (0..config.workers).map(|_| Arc::default()).collect();
+        let workers = lanes
+            .iter()
+            .enumerate()
+            .map(|(number, lane)| {
+                let lane = Arc::clone(lane);
+                tokio::spawn(async move { lane.work(number).await })
+            })
+            .collect();
+        let plan_cache = metrics.cache("plan");
+        Self(Arc::new(Inner {
+            shared: Arc::new(Shared { config, budget, metrics }),
+            shards,
+            lanes,
+            workers,
+            hasher: RandomState::new(),
+            next_key: AtomicU64::new(0),
+            subscriptions: AtomicUsize::new(0),
+            plan_cache,
+        }))
+    }
+
+    /// A publisher for one session. Results and answers to barriers go to its outbox.
+    pub fn publisher(&self, origin: Arc<Origin>, outbox: Arc<Outbox>) -> Publisher {
+        Publisher::new(self.clone(), origin, outbox)
+    }
+
+    /// Starts a subscription whose runs go to `outbox`. From the return on, whatever is published is seen by it.
+    ///
+    /// `confirm` is called once the subscription is admitted and before anything can be delivered to it.
+    pub fn subscribe(
+        &self,
+        spec: SubscriptionSpec,
+        outbox: &Arc<Outbox>,
+        now: Instant,
+        confirm: impl FnOnce(),
+    ) -> Result<Arc<Subscription>, SubscribeError> {
+        let inner = &self.0;
+        let allowed = inner.shared.config.max_subscriptions;
+        let admitted =
+            inner.subscriptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < allowed).then_some(n + 1));
+        if admitted.is_err() {
+            inner.shared.metrics.limit_refused(Limit::Subscriptions).inc();
+            return Err(SubscribeError::Limit { limit: Limit::Subscriptions, allowed });
+        }
+        let key = inner.next_key.fetch_add(1, Ordering::Relaxed);
+        let subscription = Subscription::new(key, spec, Arc::clone(&inner.shared), Arc::clone(outbox));
+        let subscription = Arc::new(subscription);
+        confirm();
+        for shard in self.shards_of(&subscription) {
+            shard.insert(&subscription, now);
+        }
+        inner.shared.metrics.subscriptions.inc();
+        Ok(subscription)
+    }
+
+    /// Ends a subscription. What a member of a queue group had not been sent yet goes to the others of the group; what
+    /// another subscription had not been sent is dropped and counted.
+    pub fn unsubscribe(&self, subscription: &Arc<Subscription>) {
+        for shard in self.shards_of(subscription) {
+            shard.remove(subscription);
+        }
+        for slice in subscription.close() {
+            self.give_to_another(subscription, slice);
+        }
+        self.0.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        self.0.shared.metrics.subscriptions.dec();
+    }
+
+    /// Hands a slice of a closed subscription to another member of its queue group, if there is one.
+    pub(crate) fn give_to_another(&self, closed: &Subscription, slice: Slice) {
+        let plan = self.plan(&slice.run().topic.clone());
+        let heir = closed.group().and_then(|name| plan.group(name)).and_then(|group| group.least_loaded());
+        match heir {
+            Some(heir) => heir.push([slice]),
+            None => count_dropped(&self.0.shared, &mut 0, &slice, DropReason::SubscriberGone),
+        }
+    }
+
+    /// Topics published lately, with the number of subscriptions each one reaches.
+    pub fn topics(&self) -> Vec<TopicInfo> {
+        let mut topics = Vec::new();
+        for shard in &self.0.shards {
+            topics.extend(shard.lock().plans().map(|plan| TopicInfo {
+                topic: plan.topic.clone(),
+                matched: plan.matched(),
+                published: plan.published.load(Ordering::Relaxed),
+            }));
+        }
+        topics
+    }
+
+    /// Messages kept as retained values now.
+    pub fn retained_values(&self) -> usize {
+        self.0.shards.iter().map(|shard| shard.lock().retained.len()).sum()
+    }
+
+    /// Jobs waiting for the delivery workers, and how many may wait.
+    pub fn delivery_backlog(&self) -> (usize, usize) {
+        let waiting = self.0.lanes.iter().map(|lane| lane.depth()).sum();
+        (waiting, self.0.lanes.len() * crate::lanes::capacity())
+    }
+
+    /// Whether all delivery workers run.
+    pub fn workers_alive(&self) -> bool {
+        self.0.workers.iter().all(|worker| !worker.is_finished())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    pub(crate) fn lanes(&self) -> &[Arc<Lane>] {
+        &self.0.lanes
+    }
+
+    pub(crate) fn shard(&self, index: usize) -> &Shard {
+        &self.0.shards[index]
+    }
+
+    /// The shard of a topic.
+    pub(crate) fn shard_index(&self, topic: &str) -> usize {
+        let first = topic.split('.').next().unwrap_or(topic);
+        (self.0.hasher.hash_one(first) % self.0.shards.len() as u64) as usize
+    }
+
+    /// The shards in which a pattern could match: one, or all when it begins with a wildcard.
+    fn shards_of(&self, subscription: &Subscription) -> &[Shard] {
+        match subscription.pattern().first_token() {
+            Some(first) => std::slice::from_ref(&self.0.shards[self.shard_index(first)]),
+            None => &self.0.shards,
+        }
+    }
+
+    /// The current plan of a topic.
+    pub(crate) fn plan(&self, topic: &Topic) -> Arc<Plan> {
+        let index = self.shard_index(topic.as_str());
+        let shard = &self.0.shards[index];
+        let mut state = shard.lock();
+        // Read under the lock, where it can't change.
+        let Found { plan, cached } = state.plan(topic, index, shard.generation(), self.0.lanes.len());
+        drop(state);
+        let counters = &self.0.plan_cache;
+        if cached { &counters.hits } else { &counters.misses }.inc();
+        plan
+    }
+
+    /// Whether a plan still says who is to get its topic.
+    pub(crate) fn is_current(&self, plan: &Plan) -> bool {
+        self.0.shards[plan.shard].generation() == plan.generation
+    }
+
+    pub(crate) fn count_plan_hit(&self) {
+        self.0.plan_cache.hits.inc();
+    }
+
+    pub(crate) fn config(&self) -> &PubSubConfig {
+        &self.0.shared.config
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for worker in &self.workers {
+            worker.abort();
+        }
+    }
+}

@@ -1,0 +1,416 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use sinew_flow::{self as flow, Batch, Limits, Queue, Reservation, SendWindow};
+use sinew_observe::DropReason;
+use sinew_topic::{Pattern, Topic};
+use sinew_wire::deliver::{DeliverHeader, Flags};
+use sinew_wire::{Control, Features, Headers, Limit, Policy, encode_control};
+use tokio::sync::Notify;
+
+use crate::ack::Wants;
+use crate::hub::Shared;
+use crate::outbox::{Outbox, WriteBatch};
+use crate::run::Slice;
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct SubscriptionSpec {
+    /// The client's number for it.
+    pub number: u32,
+    /// What it wants to hear.
+    pub pattern: Pattern,
+    /// Queue group.
+    pub group: Option<Arc<str>>,
+    /// What to do when the queue is full.
+    pub policy: Policy,
+    /// Most messages queued; capped by the node's limit, which also stands for 0.
+    pub buffer: usize,
+    /// Whether to begin with retained values.
+    pub last: bool,
+    /// Entry bytes that may be sent before credit returns.
+    pub window: u64,
+}
+
+/// Why a subscription is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The node has no room for another one.
+    #[error("limit {limit} reached: at most {allowed}")]
+    Limit {
+        /// Which limit.
+        limit: Limit,
+        /// Its value.
+        allowed: usize,
+    },
+}
+
+/// What the queue of policy `latest` keeps one message of.
+type LatestKey = (Topic, Box<[u8]>);
+
+/// One subscription: its queue, its credit, its place in the session's outbox.
+#[derive(Debug)]
+pub struct Subscription {
+    key: u64,
+    spec: SubscriptionSpec,
+    shared: Arc<Shared>,
+    outbox: Arc<Outbox>,
+    /// Bytes queued or under way, for queue groups; a full queue counts as [`FULL`].
+    load: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// Load of a member that is to be chosen last.
+const FULL: u64 = u64::MAX;
+
+#[derive(Debug)]
+struct State {
+    queue: Queue<Slice, LatestKey>,
+    window: SendWindow,
+    /// Dropped since the subscriber was last told.
+    missed: u64,
+    /// Stands in the outbox's line.
+    listed: bool,
+    closed: bool,
+    /// Policy `block` has run out of patience; drops the oldest until the queue was empty once.
+    lagging: bool,
+    /// Publishers to wake when there is room.
+    waiters: Vec<Arc<Notify>>,
+    /// Memory of the queue's own slots, charged to the node's budget.
+    slots: Option<Reservation>,
+}
+
+impl Subscription {
+    pub(crate) fn new(key: u64, spec: SubscriptionSpec, shared: Arc<Shared>, outbox: Arc<Outbox>) -> Self {
+        let config = &shared.config;
+        let buffer = match spec.buffer {
+            0 => config.max_queue_messages,
+            asked => asked.min(config.max_queue_messages),
+        };
+        let limits = Limits { messages: buffer, bytes: config.max_queue_bytes };
+        let policy = match spec.policy {
+            // `block` is a matter between publisher and queue; once it lags, it drops the oldest.
+            Policy::DropOldest | Policy::Block => flow::Policy::DropOldest,
+            Policy::DropNewest => flow::Policy::DropNewest,
+            Policy::Latest => flow::Policy::Latest,
+        };
+        let window = SendWindow::new(spec.window.clamp(1, config.max_window));
+        let state = State {
+            queue: Queue::new(limits, policy),
+            window,
+            missed: 0,
+            listed: false,
+            closed: false,
+            lagging: false,
+            waiters: Vec::new(),
+            slots: None,
+        };
+        Self { key, spec, shared, outbox, load: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    pub(crate) const fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The client's number for it.
+    pub const fn number(&self) -> u32 {
+        self.spec.number
+    }
+
+    /// Its pattern.
+    pub const fn pattern(&self) -> &Pattern {
+        &self.spec.pattern
+    }
+
+    pub(crate) const fn policy(&self) -> Policy {
+        self.spec.policy
+    }
+
+    pub(crate) const fn group(&self) -> Option<&Arc<str>> {
+        self.spec.group.as_ref()
+    }
+
+    pub(crate) const fn wants_last(&self) -> bool {
+        self.spec.last
+    }
+
+    pub(crate) const fn lane(&self, lanes: usize) -> usize {
+        (self.key % lanes as u64) as usize
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Messages queued now.
+    pub fn queued(&self) -> usize {
+        self.state.lock().queue.messages()
+    }
+
+    /// Queues what there is room for under the policy; the policy decides about the rest. Never waits.
+    pub(crate) fn push(self: &Arc<Self>, slices: impl IntoIterator<Item = Slice>) {
+        let mut state = self.state.lock();
+        for slice in slices {
+            self.push_locked(&mut state, slice);
+        }
+        self.after_push(state);
+    }
+
+    /// Queues what there is room for and returns the rest, which the publisher holds until `waiter` is notified.
+    ///
+    /// Only acknowledged runs and policy `block` wait; everything else goes by [`Subscription::push`].
+    pub(crate) fn offer(self: &Arc<Self>, slice: Slice, waiter: &Arc<Notify>) -> Option<Slice> {
+        let acked = matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed);
+        let mut state = self.state.lock();
+        let waits = acked || self.spec.policy == Policy::Block;
+        if state.closed || state.lagging || !waits || self.spec.policy == Policy::Latest {
+            self.push_locked(&mut state, slice);
+            self.after_push(state);
+            return None;
+        }
+        self.fit_to_memory(&mut state);
+        let messages = slice.messages();
+        let ack = slice.run().ack.clone();
+        let rest = state.queue.push_or_return(slice).err();
+        if let Some(ack) = ack
+            && ack.wants() == Wants::Queued
+        {
+            ack.delivered((messages - rest.as_ref().map_or(0, Batch::messages)) as u64);
+        }
+        if rest.is_some() && !state.waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
+            state.waiters.push(Arc::clone(waiter));
+        }
+        self.after_push(state);
+        rest
+    }
+
+    /// The publisher's patience is over. An acknowledged run is given up; else the queue lags from now on.
+    pub(crate) fn give_up(self: &Arc<Self>, slice: Slice) {
+        let mut state = self.state.lock();
+        if matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed) {
+            self.drop_locked(&mut state, &slice, DropReason::BlockTimeout);
+        } else {
+            state.lagging = true;
+            self.push_locked(&mut state, slice);
+        }
+        self.after_push(state);
+    }
+
+    /// Counts messages that never came to the queue.
+    pub(crate) fn miss(self: &Arc<Self>, slice: &Slice, reason: DropReason) {
+        let mut state = self.state.lock();
+        self.drop_locked(&mut state, slice, reason);
+        self.after_push(state);
+    }
+
+    fn push_locked(&self, state: &mut State, slice: Slice) {
+        if state.closed {
+            return self.drop_locked(state, &slice, DropReason::SubscriberGone);
+        }
+        self.fit_to_memory(state);
+        if let Some(ack) = &slice.run().ack
+            && ack.wants() == Wants::Queued
+        {
+            ack.delivered(slice.messages() as u64);
+        }
+        let State { queue, missed, .. } = state;
+        let shared = &self.shared;
+        let mut dropped = |slice: Slice, reason: flow::DropReason| {
+            let reason = match reason {
+                flow::DropReason::Conflated => DropReason::Conflated,
+                _ => DropReason::QueueFull,
+            };
+            count_dropped(shared, missed, &slice, reason);
+        };
+        if self.spec.policy != Policy::Latest {
+            let rest = queue.push(slice, dropped);
+            debug_assert!(rest.is_ok(), "only flow's own block policy returns a rest");
+        } else if slice.run().any_headers {
+            for (single, entry) in slice.singles() {
+                let key = Headers::decode(entry.headers).ok().and_then(|headers| headers.get("key"));
+                let key = (single.run().topic.clone(), Box::from(key.unwrap_or_default()));
+                queue.push_latest(key, single, &mut dropped);
+            }
+        } else {
+            // Without headers all messages of a run have the same key: only the last one counts.
+            let last = slice.last();
+            let mut front = slice;
+            if front.messages() > 1 {
+                let earlier = front.messages() - 1;
+                dropped(front.split_front(earlier), flow::DropReason::Conflated);
+            }
+            let key = (last.run().topic.clone(), Box::default());
+            queue.push_latest(key, last, dropped);
+        }
+    }
+
+    /// No queue may take more than what is left of the node's queue memory: so many stalled subscribers shrink each
+    /// other's queues and never leave the others without (dynamic thresholds, Choudhury and Hahne 1998).
+    fn fit_to_memory(&self, state: &mut State) {
+        let left = self.shared.budget.free();
+        state.queue.set_byte_limit(self.shared.config.max_queue_bytes.min(left));
+    }
+
+    fn drop_locked(&self, state: &mut State, slice: &Slice, reason: DropReason) {
+        count_dropped(&self.shared, &mut state.missed, slice, reason);
+    }
+
+    /// Stands in line when there is something to send and credit to send it.
+    fn after_push(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
+        self.charge_slots(&mut state);
+        self.note_load(&state);
+        let list = state.has_work() && !state.listed;
+        state.listed |= list;
+        drop(state);
+        if list {
+            self.outbox.list(Arc::clone(self));
+        }
+    }
+
+    /// Charges the queue's slots to the budget, in steps, so that most pushes and pops don't touch it.
+    fn charge_slots(&self, state: &mut State) {
+        const STEP: usize = 64;
+        let slots = state.queue.batches().next_multiple_of(STEP);
+        let bytes = slots * size_of::<Slice>();
+        let charged = state.slots.as_ref().map_or(0, Reservation::bytes);
+        if bytes > charged || bytes + 2 * STEP * size_of::<Slice>() < charged {
+            match &mut state.slots {
+                // A refusal leaves the charge behind the truth by one step; the shrunken byte limit stops the growth.
+                Some(reservation) => _ = reservation.resize(bytes),
+                none => *none = self.shared.budget.try_reserve(bytes),
+            }
+        }
+    }
+
+    fn note_load(&self, state: &State) {
+        let load = match state.closed || !state.queue.has_room() {
+            true => FULL,
+            false => state.queue.bytes() as u64 + state.window.outstanding(),
+        };
+        self.load.store(load, Ordering::Relaxed);
+    }
+
+    /// The client took so many entry bytes. An error means that it returned more than it was sent.
+    pub fn grant(self: &Arc<Self>, bytes: u64) -> Result<(), flow::Overgranted> {
+        let mut state = self.state.lock();
+        state.window.grant(bytes)?;
+        self.after_push(state);
+        Ok(())
+    }
+
+    /// Moves up to about `max_bytes` into the writer's batch. Returns whether there is more to send.
+    pub(crate) fn take(&self, now: Instant, max_bytes: usize, batch: &mut WriteBatch) -> bool {
+        let mut state = self.state.lock();
+        let until = batch.gathered() + max_bytes;
+        let mut sent = 0;
+        let mut oldest = None;
+        while !state.closed {
+            if state.missed > 0 {
+                let missed = std::mem::take(&mut state.missed);
+                encode_control(&Control::Lagged { subscription: self.spec.number, missed }, batch.head());
+            }
+            let room = until.saturating_sub(batch.gathered());
+            let allowed = usize::try_from(state.window.available()).unwrap_or(0).min(room);
+            if allowed == 0 {
+                break;
+            }
+            let Some(slice) = state.queue.pop(allowed) else { break };
+            if slice.run().expires.is_some_and(|at| at <= now) {
+                self.drop_locked(&mut state, &slice, DropReason::Expired);
+                continue;
+            }
+            state.window.spend(slice.bytes());
+            sent += slice.messages() as u64;
+            oldest.get_or_insert(slice.run().received);
+            self.encode(&slice, batch);
+        }
+        if state.queue.is_empty() {
+            state.lagging = false;
+        }
+        self.charge_slots(&mut state);
+        self.note_load(&state);
+        state.listed = state.has_work();
+        let again = state.listed;
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        for waiter in waiters {
+            waiter.notify_one();
+        }
+        if let Some(received) = oldest {
+            self.shared.metrics.delivered.inc_by(sent);
+            self.shared.metrics.deliver_seconds.observe(now.saturating_duration_since(received), sent);
+        }
+        again
+    }
+
+    fn encode(&self, slice: &Slice, batch: &mut WriteBatch) {
+        let run = slice.run();
+        let ack = match &run.ack {
+            Some(ack) if ack.wants() == Wants::Confirmed => self.outbox.expect_ack(ack, slice.messages() as u64),
+            _ => 0,
+        };
+        let packed = slice.packed().filter(|_| self.outbox.features().contains(Features::LZ4));
+        let mut flags = Flags::default();
+        if run.retained {
+            flags = flags.with(Flags::RETAINED);
+        }
+        if packed.is_some() {
+            flags = flags.with(Flags::PACKED);
+        }
+        let header = DeliverHeader {
+            flags,
+            topic: run.topic.as_str(),
+            messages: slice.messages() as u32,
+            first_seq: slice.first_seq(),
+            subscription: self.spec.number,
+            entries_len: slice.bytes() as u32,
+            ack,
+            instance: run.origin.instance,
+            publisher: run.origin.peer,
+        };
+        let len = packed.map_or_else(|| slice.bytes(), bytes::Bytes::len);
+        header.encode(len, batch.head());
+        batch.body(
+            len,
+            |out| out.extend_from_slice(packed.map_or(slice.block(), |packed| packed)),
+            || packed.map_or_else(|| slice.shared_block(), Clone::clone),
+        );
+    }
+
+    /// Ends it: nothing more is sent. Gives back what was queued, for a queue group to hand to another member.
+    pub(crate) fn close(&self) -> Vec<Slice> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let left = state.queue.drain().collect();
+        state.slots = None;
+        self.note_load(&state);
+        for waiter in state.waiters.drain(..) {
+            waiter.notify_one();
+        }
+        left
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        !self.closed && (self.missed > 0 || (!self.queue.is_empty() && self.window.available() > 0))
+    }
+}
+
+/// A drop has a reason, reaches the subscriber as part of its next `Lagged`, and the publisher if it asked.
+pub(crate) fn count_dropped(shared: &Shared, missed: &mut u64, slice: &Slice, reason: DropReason) {
+    let n = slice.messages() as u64;
+    *missed += n;
+    shared.metrics.dropped(reason).inc_by(n);
+    if let Some(ack) = &slice.run().ack
+        && ack.wants() == Wants::Confirmed
+    {
+        ack.dropped(n);
+    }
+}
