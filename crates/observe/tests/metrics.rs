@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew_observe::{CloseReason, DropReason, Metrics, Registry, encode};
+use sinew_observe::{CloseReason, DropReason, Metrics, Queues, Registry, encode};
 use sinew_wire::{Limit, Refusal};
 
 fn rows(text: &str, name: &str) -> Vec<String> {
@@ -13,8 +13,9 @@ fn rows(text: &str, name: &str) -> Vec<String> {
 fn contract_names_are_there_from_the_start() {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    metrics.queue("deliver_bytes", 4096, || 7);
-    metrics.queue("handshakes", 16, || 3);
+    let queues = Queues::new(&mut registry);
+    queues.add("deliver_bytes", 4096, || 7);
+    queues.add("handshakes", 16, || 3);
     metrics.cache("plan");
     let text = encode(&registry);
     for name in [

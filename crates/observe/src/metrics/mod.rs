@@ -16,11 +16,15 @@ use prometheus_client::registry::Unit;
 use sinew_wire::Limit;
 
 pub use self::histogram::Histogram;
+pub use self::queues::Queues;
 use crate::{CloseReason, DropReason};
 
 /// One label with a name known at compile time: every value comes from an enum or a literal, never from a peer, so
 /// the number of rows is bounded.
 type Label = [(&'static str, &'static str); 1];
+
+/// What every name begins with.
+const PREFIX: &str = "sinew";
 
 /// All metrics of one node, registered once. Cloning it shares the counters.
 ///
@@ -66,7 +70,6 @@ pub struct Handles {
     dropped: [Counter; DropReason::ALL.len()],
     links_closed: [Counter; CloseReason::ALL.len()],
     limit_refused: [Counter; Limit::ALL.len()],
-    queues: queues::Queues,
     cache_hits: Family<Label, Counter>,
     cache_misses: Family<Label, Counter>,
 }
@@ -84,7 +87,7 @@ impl Metrics {
     /// Registers everything under the prefix `sinew_`. Call it once per registry: a second call would register every
     /// name twice.
     pub fn new(registry: &mut Registry) -> Self {
-        let registry = registry.sub_registry_with_prefix("sinew");
+        let registry = registry.sub_registry_with_prefix(PREFIX);
         process::register(registry);
         let handles = Handles {
             published: counter(registry, "published", "Messages accepted from publishers"),
@@ -121,7 +124,6 @@ impl Metrics {
                 "limit",
                 Limit::ALL.map(Limit::as_str),
             ),
-            queues: queues::register(registry),
             cache_hits: family(registry, "cache_hits", "Look-ups answered by a cache"),
             cache_misses: family(registry, "cache_misses", "Look-ups a cache could not answer"),
         };
@@ -156,12 +158,6 @@ impl Handles {
     /// Refusals because of this limit.
     pub fn limit_refused(&self, limit: Limit) -> &Counter {
         &self.limit_refused[limit as usize]
-    }
-
-    /// Adds a row for a bounded queue, whose depth is read when somebody looks. Depth and capacity share a unit
-    /// (messages, bytes). `depth` has to answer at once.
-    pub fn queue(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.queues.add(name, capacity, depth);
     }
 
     /// Adds the rows of a cache and gives its counters.

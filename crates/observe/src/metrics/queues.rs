@@ -8,10 +8,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// The bounded queues of the node. Their owners keep count anyway; asking them when somebody looks costs the hot path
-/// nothing.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Queues(Arc<Mutex<Vec<Queue>>>);
+/// The bounded queues of one node: a row each in `sinew_queue_depth` and `sinew_queue_capacity`.
+///
+/// Their owners keep count anyway, so each is asked when somebody looks, which costs the hot path nothing. Not a part of
+/// [`Metrics`](super::Metrics), which the owners hold: they would hold themselves.
+#[derive(Debug, Clone)]
+pub struct Queues(Arc<Mutex<Vec<Queue>>>);
 
 struct Queue {
     name: &'static str,
@@ -19,14 +21,16 @@ struct Queue {
     depth: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-pub(super) fn register(registry: &mut Registry) -> Queues {
-    let queues = Queues::default();
-    registry.register_collector(Box::new(queues.clone()));
-    queues
-}
-
 impl Queues {
-    pub(super) fn add(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
+    /// Registers the two families. Call it once per registry.
+    pub fn new(registry: &mut Registry) -> Self {
+        let queues = Self(Arc::default());
+        registry.sub_registry_with_prefix(super::PREFIX).register_collector(Box::new(queues.clone()));
+        queues
+    }
+
+    /// Adds a queue. Depth and capacity share a unit (messages, bytes); `depth` has to answer at once.
+    pub fn add(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
         self.0.lock().push(Queue { name, capacity, depth: Box::new(depth) });
     }
 }
