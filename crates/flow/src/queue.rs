@@ -52,6 +52,16 @@ pub enum DropReason {
     Conflated,
 }
 
+impl DropReason {
+    /// The reason as a metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Conflated => "conflated",
+        }
+    }
+}
+
 /// A bounded queue of batches. What it can't hold is handed to the caller, never lost silently.
 ///
 /// `K` is the key of [`Queue::push_latest`]; a queue of another policy has no use for it.
