@@ -89,7 +89,7 @@ fn is_plain_topic(name: &[u8]) -> bool {
     if !tail.is_empty() {
         scan.step(padded(name, tail));
     }
-    // What follows the last byte must not follow a dot: padding never is one, so only a whole last word can end so.
+    // Nothing came after the last byte that would have shown an empty token there.
     let ends_with_dot = name.last() == Some(&b'.');
     scan.suspect == 0 && !ends_with_dot && scan.dots < MAX_TOKENS as u32
 }

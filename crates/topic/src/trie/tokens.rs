@@ -23,17 +23,17 @@ struct Token {
 
 impl Tokens {
     /// The number of a token, if it is in use.
-    pub(super) fn find(&self, text: &str) -> Option<Id> {
+    pub(super) fn find(&self, text: &[u8]) -> Option<Id> {
         let token = self.table.find(self.hasher.hash_one(text), |token| token.text.is(text))?;
         Some(token.id)
     }
 
     /// Counts one more use of a token, and says its number.
-    pub(super) fn acquire(&mut self, text: &str) -> Id {
+    pub(super) fn acquire(&mut self, text: &[u8]) -> Id {
         let Self { hasher, table, free } = self;
         let known = table.len();
         let hash = hasher.hash_one(text);
-        match table.entry(hash, |token| token.text.is(text), |token| hasher.hash_one(token.text.as_str())) {
+        match table.entry(hash, |token| token.text.is(text), |token| hasher.hash_one(token.text.as_bytes())) {
             Entry::Occupied(mut entry) => {
                 entry.get_mut().uses += 1;
                 entry.get().id
@@ -48,7 +48,7 @@ impl Tokens {
     }
 
     /// Counts one use less; the last one forgets the token.
-    pub(super) fn release(&mut self, text: &str) {
+    pub(super) fn release(&mut self, text: &[u8]) {
         let hash = self.hasher.hash_one(text);
         let mut entry =
             self.table.find_entry(hash, |token| token.text.is(text)).expect("released as often as acquired");
@@ -80,18 +80,18 @@ impl Tokens {
 #[derive(Debug, Clone)]
 enum Text {
     Short { len: u8, bytes: [u8; Self::SHORT] },
-    Long(Box<str>),
+    Long(Box<[u8]>),
 }
 
 impl Text {
     /// What fits beside the length and the tag into the three words that `Long` needs anyway.
     const SHORT: usize = 22;
 
-    fn new(text: &str) -> Self {
+    fn new(text: &[u8]) -> Self {
         let mut bytes = [0; Self::SHORT];
         match bytes.get_mut(..text.len()) {
             Some(place) => {
-                place.copy_from_slice(text.as_bytes());
+                place.copy_from_slice(text);
                 Self::Short { len: text.len() as u8, bytes }
             }
             None => Self::Long(text.into()),
@@ -101,16 +101,16 @@ impl Text {
     fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Long(text) => text.as_bytes(),
+            Self::Long(text) => text,
         }
     }
 
-    fn is(&self, text: &str) -> bool {
-        self.as_bytes() == text.as_bytes()
+    fn is(&self, text: &[u8]) -> bool {
+        self.as_bytes() == text
     }
 
     fn as_str(&self) -> &str {
-        str::from_utf8(self.as_bytes()).expect("made from a str")
+        str::from_utf8(self.as_bytes()).expect("tokens come out of patterns, which are UTF-8")
     }
 }
 

@@ -37,7 +37,7 @@ impl<V: Copy + Eq> Values<V> {
             Self::Many(values) => {
                 values.swap_remove(at);
                 match values.as_slice() {
-                    // There are always two or more.
+                    // Not empty: there were two or more.
                     [last] => *self = Self::One(*last),
                     // Gives back what a crowd left behind.
                     few if few.len() < values.capacity() / 4 => values.shrink_to(2 * values.len()),
