@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// One bound for the memory of many queues. Shared by `Arc`; reserving is one atomic operation.
+/// One bound for the memory of many queues, shared by `Arc` between threads. It counts and allocates nothing itself.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
@@ -16,6 +16,7 @@ impl Budget {
     }
 
     /// Reserves bytes until the reservation is dropped, or `None` when they would exceed the limit.
+    #[must_use = "dropping the reservation gives the bytes back"]
     pub fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         self.take(bytes).then(|| Reservation { budget: Arc::clone(self), bytes })
     }
@@ -35,19 +36,24 @@ impl Budget {
         self.limit
     }
 
-    /// How many reservations were refused since the start.
+    /// How many times bytes were refused since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.checked_add(bytes).is_some_and(|after| after <= self.limit) {
-            return true;
+        // Compare and exchange, so that not even for a moment more is taken than there is: a refusal never makes
+        // another one.
+        let within = |used: usize| used.checked_add(bytes).filter(|after| *after <= self.limit);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
+        if !taken {
+            self.refused.fetch_add(1, Ordering::Relaxed);
         }
+        taken
+    }
+
+    fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        false
     }
 }
 
@@ -71,7 +77,7 @@ impl Reservation {
                 return false;
             }
         } else {
-            self.budget.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.budget.give_back(self.bytes - bytes);
         }
         self.bytes = bytes;
         true
@@ -80,6 +86,6 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }

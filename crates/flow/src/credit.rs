@@ -1,6 +1,6 @@
 /// The peer returned more credit than was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{granted} bytes of credit returned, {outstanding} were outstanding")]
+#[error("{granted} bytes of credit returned, only {outstanding} were outstanding")]
 pub struct Overgranted {
     /// What it returned.
     pub granted: u64,
@@ -21,15 +21,16 @@ pub struct Overrun {
 /// Sender's half of a credit window, in bytes.
 ///
 /// It may send while [`SendWindow::available`] is above zero. The last message sent may overdraw the window, so that
-/// one larger than the window can pass; so the window is exceeded by at most one message.
+/// one larger than the window can pass; by that one message, and no more, the window is exceeded.
 #[derive(Debug, Clone, Copy)]
 pub struct SendWindow {
     size: u64,
+    /// Sent, and credit not yet returned.
     outstanding: u64,
 }
 
 impl SendWindow {
-    /// A full window.
+    /// A window of so many bytes, all of them available. One of size 0 never lets anything pass.
     pub const fn new(size: u64) -> Self {
         Self { size, outstanding: 0 }
     }
@@ -49,15 +50,13 @@ impl SendWindow {
         self.outstanding = self.outstanding.saturating_add(bytes as u64);
     }
 
-    /// Takes returned credit. More than is outstanding is the peer's error and changes nothing.
+    /// Takes returned credit. Returning more than is outstanding is the peer's error and changes nothing.
     pub const fn grant(&mut self, bytes: u64) -> Result<(), Overgranted> {
-        match self.outstanding.checked_sub(bytes) {
-            Some(left) => {
-                self.outstanding = left;
-                Ok(())
-            }
-            None => Err(Overgranted { granted: bytes, outstanding: self.outstanding }),
-        }
+        let Some(left) = self.outstanding.checked_sub(bytes) else {
+            return Err(Overgranted { granted: bytes, outstanding: self.outstanding });
+        };
+        self.outstanding = left;
+        Ok(())
     }
 }
 
@@ -69,7 +68,7 @@ pub struct ReceiveWindow {
     max_message: u64,
     /// Received, and credit not yet returned.
     outstanding: u64,
-    /// Part of `outstanding` that was consumed.
+    /// The part of `outstanding` that was consumed.
     consumed: u64,
 }
 
@@ -79,7 +78,7 @@ impl ReceiveWindow {
         Self { size, max_message, outstanding: 0, consumed: 0 }
     }
 
-    /// Notes that so many bytes arrived; an error when the sender had no credit for them.
+    /// Notes that so many bytes arrived. Fails, and notes nothing, when the sender had no credit for them.
     pub const fn receive(&mut self, bytes: u64) -> Result<(), Overrun> {
         let outstanding = self.outstanding.saturating_add(bytes);
         let allowed = self.size.saturating_add(self.max_message);
@@ -90,20 +89,21 @@ impl ReceiveWindow {
         Ok(())
     }
 
-    /// Notes that so many of the received bytes were consumed. Returns the credit to send back once half a window
-    /// has come together.
+    /// Notes that so many of the received bytes were consumed; more than were received count as all of them. Returns
+    /// the credit to send back as soon as half a window has come together.
     pub const fn consume(&mut self, bytes: u64) -> Option<u64> {
         let consumed = self.consumed.saturating_add(bytes);
-        self.consumed = if consumed > self.outstanding { self.outstanding } else { consumed };
-        if self.consumed > 0 && self.consumed >= self.size / 2 { self.flush() } else { None }
+        self.consumed = if consumed < self.outstanding { consumed } else { self.outstanding };
+        if self.consumed >= self.size / 2 { self.flush() } else { None }
     }
 
-    /// Credit to send back now, however little.
+    /// The credit to send back now, however little; `None` when there is none.
     pub const fn flush(&mut self) -> Option<u64> {
-        if self.consumed == 0 {
+        let grant = self.consumed;
+        if grant == 0 {
             return None;
         }
-        let grant = self.consumed;
+        // Never below zero: `consumed` is a part of `outstanding`.
         self.outstanding -= grant;
         self.consumed = 0;
         Some(grant)

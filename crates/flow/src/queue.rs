@@ -1,170 +1,121 @@
-use std::collections::VecDeque;
+use std::collections::vec_deque::{self, VecDeque};
+use std::fmt;
 use std::hash::Hash;
+use std::mem;
 
-use hashbrown::HashMap;
+use crate::batch::{Batch, messages_covering, split};
+use crate::index::Index;
+use crate::policy::{DropReason, Limits, Policy};
 
-/// Something queued as a unit that holds one or more messages.
-pub trait Batch: Sized {
-    /// How many messages it holds, at least 1.
-    fn messages(&self) -> usize;
-
-    /// What the queue charges for it, in bytes.
-    fn bytes(&self) -> usize;
-
-    /// Takes the first `n` messages off and returns them. Called with `0 < n < messages()`.
-    fn split_front(&mut self, n: usize) -> Self;
-
-    /// How many leading messages fit into `bytes`; 0 when not even the first does.
-    fn messages_within(&self, bytes: usize) -> usize;
-}
-
-/// What a queue does with a batch for which it has no room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// Makes room by giving up the oldest messages.
-    DropOldest,
-    /// Takes what fits and gives up the rest.
-    DropNewest,
-    /// Holds one message per key; see [`Queue::push_latest`]. Batches pushed without a key are treated as under
-    /// [`Policy::DropOldest`].
-    Latest,
-    /// Takes what fits and hands back the rest.
-    Block,
-}
-
-/// Bounds of a queue. Both hold at any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Most messages.
-    pub messages: usize,
-    /// Most bytes, as [`Batch::bytes`] charges them.
-    pub bytes: usize,
-}
-
-/// Why a queue gave a batch up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// The queue was full: the oldest was evicted, or the newest refused. Also a single message larger than the whole
-    /// queue.
-    QueueFull,
-    /// A newer message of the same key took its place.
-    Conflated,
-}
-
-impl DropReason {
-    /// The reason as a metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Conflated => "conflated",
-        }
-    }
-}
+/// Slots an empty queue keeps. A queue that fills and empties below it doesn't allocate; one that was full for once
+/// doesn't hold on to the memory.
+const KEPT_SLOTS: usize = 128;
 
 /// A bounded queue of batches. What it can't hold is handed to the caller, never lost silently.
 ///
+/// Messages stay in order, and batching doesn't show: what is queued and what is given up is the same as if the
+/// messages had come one at a time. Batches are split where a limit runs through them.
+///
 /// `K` is the key of [`Queue::push_latest`]; a queue of another policy has no use for it.
-#[derive(Debug)]
 pub struct Queue<B, K = ()> {
     batches: VecDeque<B>,
     messages: usize,
     bytes: usize,
     limits: Limits,
     policy: Policy,
-    /// Keys of the batches, front to back; as long as `batches` under [`Policy::Latest`], else empty.
-    keys: VecDeque<Option<K>>,
-    /// Number of the batch with this key, counted from the first batch ever queued.
-    by_key: HashMap<K, u64>,
-    /// Number of the front batch.
-    front: u64,
+    /// Only under [`Policy::Latest`].
+    index: Option<Index<K>>,
 }
 
-impl<B: Batch, K: Eq + Hash + Clone> Queue<B, K> {
+impl<B: Batch, K: Eq + Hash> Queue<B, K> {
     /// An empty queue. Allocates nothing until the first push.
     pub fn new(limits: Limits, policy: Policy) -> Self {
-        Self {
-            batches: VecDeque::new(),
-            messages: 0,
-            bytes: 0,
-            limits,
-            policy,
-            keys: VecDeque::new(),
-            by_key: HashMap::new(),
-            front: 0,
-        }
+        let index = (policy == Policy::Latest).then(Index::new);
+        Self { batches: VecDeque::new(), messages: 0, bytes: 0, limits, policy, index }
     }
 
-    /// Queues a batch under the policy. Whatever is given up, whole batches or parts, goes to `dropped`; what
-    /// [`Policy::Block`] has no room for comes back.
+    /// Queues a batch under the policy. What is given up, whole batches or parts, goes to `dropped`, oldest first.
+    ///
+    /// Fails under [`Policy::Block`] only, with the part for which there is no room now. A message that charges more
+    /// than the whole queue may hold never comes back: it would wait for ever, so it is dropped.
     pub fn push(&mut self, batch: B, mut dropped: impl FnMut(B, DropReason)) -> Result<(), B> {
+        if self.room().hold_all(&batch) {
+            self.append(batch, None);
+            return Ok(());
+        }
         match self.policy {
-            Policy::Block => return self.push_or_return(batch),
+            Policy::DropOldest | Policy::Latest => self.push_evicting(batch, &mut dropped),
             Policy::DropNewest => {
                 if let Err(rest) = self.push_or_return(batch) {
                     dropped(rest, DropReason::QueueFull);
                 }
             }
-            Policy::DropOldest | Policy::Latest => {
-                if let Some(fitting) = self.newest_that_could_fit(batch, &mut dropped) {
-                    self.make_room(fitting.messages(), fitting.bytes(), &mut dropped);
-                    self.append(fitting, None);
-                }
-            }
+            Policy::Block => return self.push_blocking(batch, &mut dropped),
         }
         Ok(())
     }
 
-    /// Queues the leading part for which there is room, whatever the policy, and returns the rest.
-    pub fn push_or_return(&mut self, mut batch: B) -> Result<(), B> {
-        if batch.messages() <= self.messages_left() && batch.bytes() <= self.bytes_left() {
-            self.append(batch, None);
-            return Ok(());
-        }
-        let n = batch.messages_within(self.bytes_left()).min(self.messages_left());
+    /// Queues the leading messages for which there is room, whatever the policy, and fails with the rest.
+    ///
+    /// A message that charges more than the whole queue may hold comes back every time: a caller that waits for room
+    /// needs a deadline.
+    pub fn push_or_return(&mut self, batch: B) -> Result<(), B> {
+        let n = self.room().hold(&batch);
         if n == 0 {
             return Err(batch);
         }
-        // The whole batch did not fit, but rounding in `messages_within` must not make us split off all of it.
-        let front = batch.split_front(n.min(batch.messages() - 1));
+        let (front, rest) = split(batch, n);
         self.append(front, None);
-        Err(batch)
+        rest.map_or(Ok(()), Err)
     }
 
-    /// Queues a single message under a key. A queued message of the same key is replaced where it stands, so that a hot
-    /// key neither starves nor pushes ahead; a new key makes room by giving up the oldest.
-    pub fn push_latest(&mut self, key: K, batch: B, mut dropped: impl FnMut(B, DropReason)) {
-        if batch.bytes() > self.limits.bytes || self.limits.messages == 0 {
+    /// Queues the last message of a batch under a key that holds for the whole batch.
+    ///
+    /// A queued message of the same key is replaced where it stands, so that a hot key neither starves nor moves. A new
+    /// key, or a message heavier than the one it replaces, makes room by giving up the oldest others. One that charges
+    /// more than the whole queue may hold is dropped, and what was queued under its key stays.
+    ///
+    /// Meant for [`Policy::Latest`]; a queue of another policy has no keys, and evicts as under
+    /// [`Policy::DropOldest`].
+    pub fn push_latest(&mut self, key: K, mut batch: B, mut dropped: impl FnMut(B, DropReason)) {
+        let earlier = batch.messages().saturating_sub(1);
+        if earlier > 0 {
+            dropped(batch.split_front(earlier), DropReason::Conflated);
+        }
+        if self.limits.hold(&batch) == 0 {
             return dropped(batch, DropReason::QueueFull);
         }
-        let known = self.by_key.get(&key).map(|number| (number - self.front) as usize);
-        if let Some(slot) = known.and_then(|index| self.batches.get_mut(index)) {
-            self.bytes = self.bytes - slot.bytes() + batch.bytes();
-            let old = std::mem::replace(slot, batch);
-            dropped(old, DropReason::Conflated);
-            // Larger than the one it replaced, it may need the room of others.
-            self.make_room(0, 0, &mut dropped);
-        } else {
-            self.make_room(1, batch.bytes(), &mut dropped);
-            self.by_key.insert(key.clone(), self.front + self.batches.len() as u64);
-            self.append(batch, Some(key));
+        let slot = |index: &Index<K>| index.slot(&key);
+        while let Some(slot) = self.index.as_ref().and_then(slot)
+            && let Some(queued) = self.batches.get_mut(slot)
+        {
+            let bytes = self.bytes.saturating_sub(queued.bytes()).saturating_add(batch.bytes());
+            if bytes <= self.limits.bytes {
+                self.bytes = bytes;
+                return dropped(mem::replace(queued, batch), DropReason::Conflated);
+            }
+            if slot == 0 {
+                return self.replace_front(key, batch, &mut dropped);
+            }
+            self.evict(0, bytes - self.limits.bytes, &mut dropped);
         }
+        self.make_room(&batch, &mut dropped);
+        self.append(batch, Some(key));
     }
 
-    /// Takes the front batch, or as much of it as is worth at most `bytes`, but at least one message, so that a
-    /// message larger than the whole credit can pass.
+    /// Takes the front batch, or as much of it as is worth at most `bytes`, but at least one message, so that one
+    /// heavier than the whole credit can pass. `None` when the queue is empty.
     pub fn pop(&mut self, bytes: usize) -> Option<B> {
-        let front = self.batches.front_mut()?;
-        if front.bytes() > bytes && front.messages() > 1 {
-            let n = front.messages_within(bytes).clamp(1, front.messages() - 1);
-            return Some(self.take_front_part(n));
-        }
-        self.take_front()
+        let front = self.batches.front()?;
+        let n = if front.bytes() <= bytes { front.messages() } else { front.messages_within(bytes).max(1) };
+        self.take_front(n)
     }
 
-    /// Removes everything, oldest first.
-    pub fn drain(&mut self) -> impl Iterator<Item = B> + '_ {
-        std::iter::from_fn(|| self.take_front())
+    /// Empties the queue, oldest first, and gives its memory back. What the caller leaves in the iterator is dropped
+    /// with it.
+    pub fn drain(&mut self) -> vec_deque::IntoIter<B> {
+        let drained = mem::replace(self, Self::new(self.limits, self.policy));
+        drained.batches.into_iter()
     }
 
     /// Changes the byte limit. What is queued beyond it stays until the next push makes room.
@@ -182,7 +133,7 @@ impl<B: Batch, K: Eq + Hash + Clone> Queue<B, K> {
         self.bytes
     }
 
-    /// Batches queued.
+    /// Batches queued, parts of split ones counted each.
     pub fn batches(&self) -> usize {
         self.batches.len()
     }
@@ -207,70 +158,132 @@ impl<B: Batch, K: Eq + Hash + Clone> Queue<B, K> {
         self.policy
     }
 
-    const fn messages_left(&self) -> usize {
-        self.limits.messages.saturating_sub(self.messages)
+    /// Bytes allocated for the queue's own tables, beside what the batches charge. Grows with the batches queued; an
+    /// empty queue gives most of it back.
+    pub fn memory(&self) -> usize {
+        self.batches.capacity() * size_of::<B>() + self.index.as_ref().map_or(0, Index::memory)
     }
 
-    const fn bytes_left(&self) -> usize {
-        self.limits.bytes.saturating_sub(self.bytes)
+    const fn room(&self) -> Limits {
+        Limits {
+            messages: self.limits.messages.saturating_sub(self.messages),
+            bytes: self.limits.bytes.saturating_sub(self.bytes),
+        }
+    }
+
+    /// A batch larger than the whole queue passes through it piece by piece, so that its newest messages remain.
+    fn push_evicting(&mut self, batch: B, dropped: &mut impl FnMut(B, DropReason)) {
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            let n = self.limits.hold(&batch);
+            let (piece, rest) = split(batch, n.max(1));
+            if n == 0 {
+                dropped(piece, DropReason::QueueFull);
+            } else {
+                self.make_room(&piece, dropped);
+                self.append(piece, None);
+            }
+            next = rest;
+        }
+    }
+
+    fn push_blocking(&mut self, batch: B, dropped: &mut impl FnMut(B, DropReason)) -> Result<(), B> {
+        let mut next = Some(batch);
+        while let Some(batch) = next {
+            let Err(rest) = self.push_or_return(batch) else { break };
+            if self.limits.hold(&rest) > 0 {
+                return Err(rest);
+            }
+            let (hopeless, rest) = split(rest, 1);
+            dropped(hopeless, DropReason::QueueFull);
+            next = rest;
+        }
+        Ok(())
+    }
+
+    /// Puts a message in the place of the front one, at the cost of those behind it.
+    fn replace_front(&mut self, key: K, batch: B, dropped: &mut impl FnMut(B, DropReason)) {
+        if let Some(old) = self.take_front(1) {
+            dropped(old, DropReason::Conflated);
+        }
+        self.make_room(&batch, dropped);
+        self.charge(&batch);
+        self.batches.push_front(batch);
+        if let Some(index) = &mut self.index {
+            index.push_front(Some(key));
+        }
     }
 
     fn append(&mut self, batch: B, key: Option<K>) {
-        self.messages += batch.messages();
-        self.bytes += batch.bytes();
+        self.charge(&batch);
         self.batches.push_back(batch);
-        if self.policy == Policy::Latest {
-            self.keys.push_back(key);
+        if let Some(index) = &mut self.index {
+            index.push_back(key);
         }
     }
 
-    /// Gives up the leading messages of a batch that is larger than the whole queue.
-    fn newest_that_could_fit(&self, mut batch: B, dropped: &mut impl FnMut(B, DropReason)) -> Option<B> {
-        while batch.messages() > self.limits.messages || batch.bytes() > self.limits.bytes {
-            let excess = batch.messages().saturating_sub(self.limits.messages);
-            let too_heavy = batch.messages_within(batch.bytes().saturating_sub(self.limits.bytes));
-            let n = excess.max(too_heavy).max(1);
-            if n >= batch.messages() {
-                dropped(batch, DropReason::QueueFull);
-                return None;
-            }
-            dropped(batch.split_front(n), DropReason::QueueFull);
-        }
-        Some(batch)
+    fn charge(&mut self, batch: &B) {
+        self.messages = self.messages.saturating_add(batch.messages());
+        self.bytes = self.bytes.saturating_add(batch.bytes());
     }
 
-    /// Gives up the oldest messages until so many more fit.
-    fn make_room(&mut self, messages: usize, bytes: usize, dropped: &mut impl FnMut(B, DropReason)) {
-        loop {
-            let excess = (self.messages + messages).saturating_sub(self.limits.messages);
-            let too_heavy = (self.bytes + bytes).saturating_sub(self.limits.bytes);
-            if excess == 0 && too_heavy == 0 {
+    /// Gives up the oldest messages until a batch fits that is not larger than the whole queue.
+    fn make_room(&mut self, batch: &B, dropped: &mut impl FnMut(B, DropReason)) {
+        while !self.is_empty() {
+            let messages = self.messages.saturating_add(batch.messages()).saturating_sub(self.limits.messages);
+            let bytes = self.bytes.saturating_add(batch.bytes()).saturating_sub(self.limits.bytes);
+            if messages == 0 && bytes == 0 {
                 return;
             }
-            let Some(front) = self.batches.front() else { return };
-            let n = excess.max(front.messages_within(too_heavy)).max(1);
-            let given_up = if n < front.messages() { Some(self.take_front_part(n)) } else { self.take_front() };
-            if let Some(batch) = given_up {
-                dropped(batch, DropReason::QueueFull);
+            self.evict(messages, bytes, dropped);
+        }
+    }
+
+    /// Gives up so many messages and bytes of the front batch, or all of it when it has less.
+    fn evict(&mut self, messages: usize, bytes: usize, dropped: &mut impl FnMut(B, DropReason)) {
+        let n = self.batches.front().map_or(0, |front| messages_covering(front, bytes).max(messages));
+        if let Some(oldest) = self.take_front(n) {
+            dropped(oldest, DropReason::QueueFull);
+        }
+    }
+
+    /// Takes `n` messages, at least 1, off the front batch, or all of it when it has less.
+    fn take_front(&mut self, n: usize) -> Option<B> {
+        let front = self.batches.front_mut()?;
+        let taken = if n < front.messages() {
+            front.split_front(n)
+        } else {
+            if let Some(index) = &mut self.index {
+                index.pop_front();
             }
+            self.batches.pop_front()?
+        };
+        self.messages = self.messages.saturating_sub(taken.messages());
+        self.bytes = self.bytes.saturating_sub(taken.bytes());
+        if self.batches.is_empty() && self.batches.capacity() > KEPT_SLOTS {
+            self.shrink();
         }
+        Some(taken)
     }
 
-    fn take_front_part(&mut self, n: usize) -> B {
-        let part = self.batches[0].split_front(n);
-        self.messages -= part.messages();
-        self.bytes -= part.bytes();
-        part
-    }
-
-    fn take_front(&mut self) -> Option<B> {
-        let batch = self.batches.pop_front()?;
-        self.messages -= batch.messages();
-        self.bytes -= batch.bytes();
-        self.front += 1;
-        if let Some(Some(key)) = self.keys.pop_front() {
-            self.by_key.remove(&key);
+    #[cold]
+    fn shrink(&mut self) {
+        self.batches.shrink_to(KEPT_SLOTS);
+        if let Some(index) = &mut self.index {
+            index.shrink_to(KEPT_SLOTS);
         }
-        Some(batch)
+    }
+}
+
+/// Shows the counts, not the messages.
+impl<B, K> fmt::Debug for Queue<B, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("policy", &self.policy)
+            .field("limits", &self.limits)
+            .field("messages", &self.messages)
+            .field("bytes", &self.bytes)
+            .field("batches", &self.batches.len())
+            .finish_non_exhaustive()
     }
 }
