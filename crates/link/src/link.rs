@@ -1,0 +1,93 @@
+use std::fmt;
+
+use sinew_wire::PeerId;
+
+use crate::reader::{LinkReader, ReadStream};
+use crate::writer::{LinkWriter, WriteStream};
+use crate::{LinkConfig, quic, tcp};
+
+/// What a link runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// QUIC over UDP.
+    Quic,
+    /// TLS over TCP.
+    Tls,
+    /// A Unix stream socket.
+    Unix,
+}
+
+impl Transport {
+    /// The scheme of its addresses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tls => "tls",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A stream of frames in both directions, between two peers that have proven who they are.
+#[derive(Debug)]
+pub struct Link {
+    peer: PeerId,
+    transport: Transport,
+    remote: String,
+    reader: LinkReader,
+    writer: LinkWriter,
+}
+
+impl Link {
+    pub(crate) fn quic((peer, reader, writer): quic::Established, remote: String, config: &LinkConfig) -> Self {
+        Self::new(peer, Transport::Quic, remote, ReadStream::Quic(reader), WriteStream::Quic(writer), config)
+    }
+
+    pub(crate) fn tls((peer, reader, writer): tcp::Established, remote: String, config: &LinkConfig) -> Self {
+        Self::new(peer, Transport::Tls, remote, ReadStream::Tls(reader), WriteStream::Tls(writer), config)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn unix(peer: PeerId, stream: tokio::net::UnixStream, remote: String, config: &LinkConfig) -> Self {
+        let (reader, writer) = crate::unix::split(stream);
+        Self::new(peer, Transport::Unix, remote, ReadStream::Unix(reader), WriteStream::Unix(writer), config)
+    }
+
+    fn new(
+        peer: PeerId,
+        transport: Transport,
+        remote: String,
+        reader: ReadStream,
+        writer: WriteStream,
+        config: &LinkConfig,
+    ) -> Self {
+        let (reader, writer) = (LinkReader::new(reader, config), LinkWriter::new(writer, config));
+        Self { peer, transport, remote, reader, writer }
+    }
+
+    /// The peer, proven by the handshake.
+    pub const fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// What the link runs over.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Where the peer is, for people: its IP address and port, or user and process of a Unix peer.
+    pub fn remote(&self) -> &str {
+        &self.remote
+    }
+
+    /// The halves, for one task each. The link is closed when both are dropped.
+    pub fn split(self) -> (LinkReader, LinkWriter) {
+        (self.reader, self.writer)
+    }
+}

@@ -1,0 +1,246 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError,
+    RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, TransportErrorCode, VarInt, WriteError,
+};
+use rustls::pki_types::CertificateDer;
+use sinew_wire::PeerId;
+use tokio::io::ReadBuf;
+use tokio::time::timeout;
+
+use crate::tls::{Credentials, SERVER_NAME, peer_of_chain};
+use crate::verifier::PeerVerifier;
+use crate::{LinkConfig, LinkError, socket};
+
+/// Both halves of the link were dropped.
+const CLOSE_DROPPED: VarInt = VarInt::from_u32(0);
+/// The peer gave the link up on purpose.
+const CLOSE_ABORTED: VarInt = VarInt::from_u32(1);
+
+/// First packets of strangers that may wait to be accepted, and the memory of what follows them.
+const MAX_WAITING: usize = 1024;
+const WAITING_BYTES: u64 = 64 << 10;
+const ALL_WAITING_BYTES: u64 = 8 << 20;
+
+/// quinn hands the kernel up to ten packets at once, and the kernel takes at most 65,507 bytes at once: with larger packets
+/// such a write is lost without a word, so they go one by one.
+const LARGEST_SEGMENT: u16 = 6550;
+
+/// A link's connection, shared by its halves and closed, with a reason, with the last of them.
+#[derive(Debug)]
+pub(crate) struct Quic(Connection);
+
+impl Drop for Quic {
+    fn drop(&mut self) {
+        self.0.close(CLOSE_DROPPED, b"the peer dropped the link");
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct QuicReader {
+    stream: RecvStream,
+    _open: Arc<Quic>,
+}
+
+#[derive(Debug)]
+pub(crate) struct QuicWriter {
+    stream: SendStream,
+    connection: Arc<Quic>,
+}
+
+/// How a listener answers, by where the peer is.
+#[derive(Debug)]
+pub(crate) struct ServerConfigs {
+    local: Arc<ServerConfig>,
+    remote: Arc<ServerConfig>,
+}
+
+/// A link that has passed its handshake.
+pub(crate) type Established = (PeerId, QuicReader, QuicWriter);
+
+pub(crate) fn listen(
+    address: SocketAddr,
+    credentials: &Arc<Credentials>,
+    config: &LinkConfig,
+) -> Result<(Endpoint, ServerConfigs), ListenError> {
+    let tls = credentials.server_config().map_err(|error| ListenError::Setup(error.to_string()))?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| ListenError::Setup(error.to_string()))?;
+    let mut server = ServerConfig::with_crypto(Arc::new(crypto));
+    server.max_incoming(MAX_WAITING).incoming_buffer_size(WAITING_BYTES).incoming_buffer_size_total(ALL_WAITING_BYTES);
+    let mut local = server.clone();
+    local.transport_config(Arc::new(transport(config, true, 1)));
+    server.transport_config(Arc::new(transport(config, false, 1)));
+    let endpoint = endpoint(address, Some(server.clone()), config)?;
+    Ok((endpoint, ServerConfigs { local: Arc::new(local), remote: Arc::new(server) }))
+}
+
+/// Why an endpoint cannot listen.
+#[derive(Debug)]
+pub(crate) enum ListenError {
+    Io(io::Error),
+    Setup(String),
+}
+
+impl From<io::Error> for ListenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Also for dialling. Must be called inside of a tokio runtime.
+pub(crate) fn endpoint(address: SocketAddr, server: Option<ServerConfig>, config: &LinkConfig) -> io::Result<Endpoint> {
+    let mut endpoint = EndpointConfig::default();
+    let largest = config.local_udp_payload.max(config.remote_udp_payload);
+    endpoint
+        .max_udp_payload_size(largest)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a UDP payload is from 1200 to 65527 bytes"))?;
+    let socket = socket::udp(address, config.socket_buffer)?;
+    Endpoint::new(endpoint, server, socket, Arc::new(TokioRuntime))
+}
+
+fn transport(config: &LinkConfig, local: bool, streams_of_peer: u32) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let payload = if local { config.local_udp_payload } else { config.remote_udp_payload };
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(payload);
+    if local {
+        // Nothing to find out: the loopback interface carries packets of 64 KiB.
+        transport.initial_mtu(payload);
+    }
+    transport
+        .max_concurrent_bidi_streams(streams_of_peer.into())
+        .max_concurrent_uni_streams(0u32.into())
+        .datagram_receive_buffer_size(None)
+        .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
+        .send_window(config.send_window.into())
+        .stream_receive_window(config.receive_window.into())
+        .receive_window(config.receive_window.into())
+        .enable_segmentation_offload(config.segmentation_offload && payload <= LARGEST_SEGMENT)
+        .mtu_discovery_config(Some(discovery));
+    transport
+}
+
+fn is_local(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    credentials: &Arc<Credentials>,
+    expected: Option<PeerId>,
+    config: &LinkConfig,
+) -> Result<Established, LinkError> {
+    let setup = |error: &dyn std::fmt::Display| LinkError::Handshake(error.to_string());
+    let verifier = Arc::new(PeerVerifier::expecting(expected));
+    let tls = credentials.client_config(Arc::clone(&verifier)).map_err(|error| setup(&error))?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| setup(&error))?;
+    let mut client = ClientConfig::new(Arc::new(crypto));
+    client.transport_config(Arc::new(transport(config, is_local(address), 0)));
+    let connecting = endpoint.connect_with(client, address, SERVER_NAME).map_err(|error| setup(&error))?;
+    let connection = match timeout(config.handshake_timeout, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return Err(verifier.why().map_or_else(|| error_of(error), LinkError::from)),
+        Err(_) => return Err(LinkError::HandshakeTimeout(config.handshake_timeout)),
+    };
+    // The listener's transport parameters have arrived with the handshake, and its one stream with them.
+    let (send, receive) = connection.open_bi().await.map_err(error_of)?;
+    established(connection, send, receive)
+}
+
+pub(crate) async fn accept(incoming: quinn::Incoming, configs: &ServerConfigs) -> Result<Established, LinkError> {
+    let config = if is_local(incoming.remote_address()) { &configs.local } else { &configs.remote };
+    let connection = incoming.accept_with(Arc::clone(config)).map_err(error_of)?.await.map_err(error_of)?;
+    let (send, receive) = connection.accept_bi().await.map_err(error_of)?;
+    established(connection, send, receive)
+}
+
+fn established(connection: Connection, send: SendStream, receive: RecvStream) -> Result<Established, LinkError> {
+    let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let peer = peer_of_chain(chain.as_deref().map(Vec::as_slice))?;
+    let connection = Arc::new(Quic(connection));
+    let reader = QuicReader { stream: receive, _open: Arc::clone(&connection) };
+    Ok((peer, reader, QuicWriter { stream: send, connection }))
+}
+
+impl QuicReader {
+    /// Takes all that is there, as far as there is room. 0 is the end.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<Result<usize, LinkError>> {
+        let mut room = ReadBuf::new(room);
+        self.stream.poll_read_buf(cx, &mut room).map(|read| match read {
+            Ok(()) => Ok(room.filled().len()),
+            Err(ReadError::Reset(_)) => Err(LinkError::Closed("the peer gave the link up".to_owned())),
+            Err(ReadError::ConnectionLost(error)) => Err(error_of(error)),
+            Err(other) => Err(LinkError::Transport(other.to_string())),
+        })
+    }
+}
+
+impl QuicWriter {
+    pub(crate) async fn send(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+        self.stream.write_all_chunks(chunks).await.map_err(|error| match error {
+            WriteError::Stopped(_) => LinkError::Closed("the peer reads no more".to_owned()),
+            WriteError::ConnectionLost(error) => error_of(error),
+            other => LinkError::Transport(other.to_string()),
+        })
+    }
+
+    /// Ends the stream and waits until the peer has acknowledged all of it.
+    pub(crate) async fn finish(mut self) -> Result<(), LinkError> {
+        self.stream.finish().map_err(|_| LinkError::ClosedHere)?;
+        match self.stream.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(LinkError::Closed("the peer reads no more".to_owned())),
+            Err(quinn::StoppedError::ConnectionLost(error)) => Err(error_of(error)),
+            Err(other) => Err(LinkError::Transport(other.to_string())),
+        }
+    }
+
+    pub(crate) fn abort(&self) {
+        self.connection.0.close(CLOSE_ABORTED, b"the peer gave the link up");
+    }
+}
+
+/// TLS alerts travel as transport errors with this bit.
+const CRYPTO_ERROR: u64 = 0x100;
+
+fn is_crypto(code: TransportErrorCode) -> bool {
+    (CRYPTO_ERROR..2 * CRYPTO_ERROR).contains(&u64::from(code))
+}
+
+pub(crate) fn error_of(error: ConnectionError) -> LinkError {
+    match error {
+        ConnectionError::TransportError(error) if is_crypto(error.code) => match certificate_problem(&error.reason) {
+            Some(why) => LinkError::Certificate(why.to_owned()),
+            None => LinkError::Handshake(error.reason),
+        },
+        ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+            LinkError::Rejected("no room for another connection".to_owned())
+        }
+        ConnectionError::ConnectionClosed(close) if is_crypto(close.error_code) => {
+            let reason = String::from_utf8_lossy(&close.reason);
+            LinkError::Rejected(certificate_problem(&reason).unwrap_or(&reason).to_owned())
+        }
+        ConnectionError::ConnectionClosed(close) => LinkError::Closed(close.to_string()),
+        ConnectionError::ApplicationClosed(close) => {
+            LinkError::Closed(String::from_utf8_lossy(&close.reason).into_owned())
+        }
+        ConnectionError::Reset => LinkError::Reset,
+        ConnectionError::TimedOut => LinkError::TimedOut,
+        ConnectionError::LocallyClosed => LinkError::ClosedHere,
+        ConnectionError::VersionMismatch => LinkError::Handshake("no common version of QUIC".to_owned()),
+        other => LinkError::Transport(other.to_string()),
+    }
+}
+
+/// The reason our verifier gave, out of the words in which rustls wraps it.
+fn certificate_problem(text: &str) -> Option<&str> {
+    let why = text.strip_prefix("invalid peer certificate: ")?;
+    Some(why.strip_prefix("Other(OtherError(").and_then(|why| why.strip_suffix("))")).unwrap_or(why))
+}
