@@ -114,7 +114,8 @@ fn broken_arrow(room: &Room, used: &str) -> Option<String> {
         return Some(format!("{name} (floor {}) is pure and must not use {used}", room.floor));
     }
     let (_, homes) = HOMES.iter().find(|(outside, _)| *outside == used)?;
-    (!homes.contains(&name) && !UNSHIPPED.contains(&name)).then(|| format!("{name} must not use {used}: its home is {}", homes.join(", ")))
+    (!homes.contains(&name) && !UNSHIPPED.contains(&name))
+        .then(|| format!("{name} must not use {used}: its home is {}", homes.join(", ")))
 }
 
 /// Everything wrong with these crates, one line each.
