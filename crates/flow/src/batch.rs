@@ -1,7 +1,7 @@
 /// Something queued as a unit that holds one or more messages.
 ///
-/// Every message charges at least one byte, and what the parts of a split charge adds up to what the whole did. A
-/// queue relies on both for its counts; it never panics or loops when they are broken.
+/// Every message charges at least one byte, and what the parts of a split charge adds up to what the whole did.
+/// A queue relies on both for its counts.
 pub trait Batch: Sized {
     /// How many messages it holds, at least 1.
     fn messages(&self) -> usize;

@@ -13,8 +13,9 @@ const KEPT_SLOTS: usize = 128;
 
 /// A bounded queue of batches. What it can't hold is handed to the caller, never lost silently.
 ///
-/// Messages stay in order, and batching doesn't show: what is queued and what is given up is the same as if the
-/// messages had come one at a time. Batches are split where a limit runs through them.
+/// Messages stay in order. What is queued and what is given up is the same as if the messages of a batch had come one at
+/// a time, but that a refusal covers the rest of the batch; batches are split where a limit runs through them. A push
+/// or pop takes constant time, plus that for what is given up.
 ///
 /// `K` is the key of [`Queue::push_latest`]; a queue of another policy has no use for it.
 pub struct Queue<B, K = ()> {
