@@ -78,7 +78,7 @@ struct State {
     lagging: bool,
     /// Publishers to wake when there is room.
     waiters: Vec<Arc<Notify>>,
-    /// Memory of the queue's own slots, charged to the node's budget.
+    /// Memory of the queue's own tables, charged to the node's budget.
     slots: Option<Reservation>,
 }
 
@@ -234,15 +234,9 @@ impl Subscription {
                 queue.push_latest(key, single, &mut dropped);
             }
         } else {
-            // Without headers all messages of a run have the same key: only the last one counts.
-            let last = slice.last();
-            let mut front = slice;
-            if front.messages() > 1 {
-                let earlier = front.messages() - 1;
-                dropped(front.split_front(earlier), flow::DropReason::Conflated);
-            }
-            let key = (last.run().topic.clone(), Box::default());
-            queue.push_latest(key, last, dropped);
+            // Without headers all messages of a run have the same key.
+            let key = (slice.run().topic.clone(), Box::default());
+            queue.push_latest(key, slice, dropped);
         }
     }
 
@@ -269,13 +263,12 @@ impl Subscription {
         }
     }
 
-    /// Charges the queue's slots to the budget, in steps, so that most pushes and pops don't touch it.
+    /// Charges the memory of the queue's own tables to the budget. It moves in steps, when a table grows or shrinks, so
+    /// that most pushes and pops don't touch the budget.
     fn charge_slots(&self, state: &mut State) {
-        const STEP: usize = 64;
-        let slots = state.queue.batches().next_multiple_of(STEP);
-        let bytes = slots * size_of::<Slice>();
+        let bytes = state.queue.memory();
         let charged = state.slots.as_ref().map_or(0, Reservation::bytes);
-        if bytes > charged || bytes + 2 * STEP * size_of::<Slice>() < charged {
+        if bytes != charged {
             match &mut state.slots {
                 // A refusal leaves the charge behind the truth by one step; the shrunken byte limit stops the growth.
                 Some(reservation) => _ = reservation.resize(bytes),
@@ -374,7 +367,7 @@ impl Subscription {
         header.encode(len, batch.head());
         batch.body(
             len,
-            |out| out.extend_from_slice(packed.map_or(slice.block(), |packed| packed)),
+            |out| out.extend_from_slice(packed.map_or_else(|| slice.block(), AsRef::as_ref)),
             || packed.map_or_else(|| slice.shared_block(), Clone::clone),
         );
     }
