@@ -1,0 +1,308 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use parking_lot::Mutex;
+use sinew_flow::{Overrun, ReceiveWindow};
+use sinew_topic::{NameError, Pattern, Topic};
+use sinew_wire::{Control, Policy, Subscribe};
+use tokio::sync::oneshot;
+
+use crate::SubscribeError;
+use crate::delivery::Block;
+
+/// What a subscription asks the node for.
+#[derive(Debug, Clone)]
+pub(crate) struct SubscribeOptions {
+    pub(crate) pattern: Pattern,
+    pub(crate) group: Option<String>,
+    pub(crate) policy: Policy,
+    pub(crate) buffer: u32,
+    pub(crate) last: bool,
+    pub(crate) window: u64,
+}
+
+/// What the stream of a subscription is made of.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Run(Arc<Block>),
+    Lagged(u64),
+    Resumed,
+}
+
+/// A link, as a subscription sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LinkWindow {
+    /// Its number.
+    pub(crate) link: u64,
+    /// How far the node may overdraw a delivery window, in bytes.
+    pub(crate) max_overdraw: u64,
+}
+
+/// What a subscription was before something happened to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Was {
+    Asked,
+    Active,
+    Resuming,
+    Ended,
+}
+
+/// Runs between the reader of the link and the stream of one subscription.
+///
+/// Bounded by the delivery window, which the node may not overrun, and once more the same for what came over earlier
+/// links. So a subscriber that does not read costs its window and holds up nobody.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    number: u32,
+    options: SubscribeOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    link: u64,
+    window: ReceiveWindow,
+    queue: VecDeque<Item>,
+    /// Entry bytes of the runs in `queue`.
+    queued: u64,
+    /// The last topic: most runs have the same one as the run before.
+    topic: Option<Topic>,
+    /// Stands in the reader's list of those to wake.
+    touched: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The node has not answered yet.
+    Asked(oneshot::Sender<Result<(), SubscribeError>>),
+    Active,
+    /// It was active on an earlier link, and the node has not answered on this one.
+    Resuming,
+    Ended(SubscribeError),
+}
+
+impl Phase {
+    const fn was(&self) -> Was {
+        match self {
+            Self::Asked(_) => Was::Asked,
+            Self::Active => Was::Active,
+            Self::Resuming => Was::Resuming,
+            Self::Ended(_) => Was::Ended,
+        }
+    }
+}
+
+impl Inbox {
+    pub(crate) fn new(
+        number: u32,
+        options: SubscribeOptions,
+        answer: oneshot::Sender<Result<(), SubscribeError>>,
+    ) -> Self {
+        let state = State {
+            phase: Phase::Asked(answer),
+            link: 0,
+            window: ReceiveWindow::new(0, 0),
+            queue: VecDeque::new(),
+            queued: 0,
+            topic: None,
+            touched: false,
+            waker: None,
+        };
+        Self { number, options, state: Mutex::new(state) }
+    }
+
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) const fn pattern(&self) -> &Pattern {
+        &self.options.pattern
+    }
+
+    /// What the node is asked.
+    pub(crate) fn request(&self) -> Subscribe {
+        let SubscribeOptions { pattern, group, policy, buffer, last, window } = self.options.clone();
+        let pattern = pattern.as_str().to_owned();
+        Subscribe { subscription: self.number, pattern, group, policy, buffer, last, window }
+    }
+
+    /// A full window on a new link. What is still here from earlier ones stays, up to one window; what is more turns into
+    /// a number of missed messages, the oldest first.
+    pub(crate) fn begin_link(&self, window: LinkWindow) -> Was {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Active) {
+            state.phase = Phase::Resuming;
+        }
+        state.link = window.link;
+        state.window = ReceiveWindow::new(self.options.window, window.max_overdraw);
+        state.trim(self.options.window);
+        state.phase.was()
+    }
+
+    /// The node has confirmed it.
+    pub(crate) fn confirm(&self) -> Was {
+        let mut state = self.state.lock();
+        let was = state.phase.was();
+        match std::mem::replace(&mut state.phase, Phase::Active) {
+            Phase::Asked(answer) => {
+                let _cancelled = answer.send(Ok(()));
+            }
+            Phase::Active => {}
+            Phase::Resuming => {
+                state.push(Item::Resumed);
+                wake(state);
+            }
+            ended @ Phase::Ended(_) => state.phase = ended,
+        }
+        was
+    }
+
+    /// Nothing more will come; what is here can still be taken. The first reason stays.
+    pub(crate) fn end(&self, reason: SubscribeError) -> Was {
+        let mut state = self.state.lock();
+        let was = state.phase.was();
+        match std::mem::replace(&mut state.phase, Phase::Ended(reason.clone())) {
+            Phase::Asked(answer) => {
+                let _cancelled = answer.send(Err(reason));
+            }
+            Phase::Active | Phase::Resuming => {}
+            ended @ Phase::Ended(_) => state.phase = ended,
+        }
+        wake(state);
+        was
+    }
+
+    /// Nobody will take anything any more.
+    pub(crate) fn abandon(&self) -> Was {
+        let was = self.end(SubscribeError::Closed);
+        let mut state = self.state.lock();
+        state.queue = VecDeque::new();
+        state.queued = 0;
+        was
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<SubscribeError> {
+        match &self.state.lock().phase {
+            Phase::Ended(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// This name as a topic; free of cost when it is the one used last.
+    pub(crate) fn topic(&self, name: &str) -> Result<Topic, NameError> {
+        let mut state = self.state.lock();
+        match &state.topic {
+            Some(topic) if topic.as_str() == name => Ok(topic.clone()),
+            _ => {
+                let topic = Topic::parse(name)?;
+                state.topic = Some(topic.clone());
+                Ok(topic)
+            }
+        }
+    }
+
+    /// A run has come. Returns whether the reader must call [`Inbox::wake`] when it has read everything it can. The error
+    /// is the node's: it sent more than the window allows.
+    pub(crate) fn deliver(&self, run: Arc<Block>) -> Result<bool, Overrun> {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Ended(_)) {
+            return Ok(false);
+        }
+        let bytes = run.entries().len() as u64;
+        state.window.receive(bytes)?;
+        state.queued += bytes;
+        state.push(Item::Run(run));
+        Ok(!std::mem::replace(&mut state.touched, true))
+    }
+
+    /// The node has dropped messages at this point of the stream. Returns the same as [`Inbox::deliver`].
+    pub(crate) fn lag(&self, missed: u64) -> bool {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Ended(_)) {
+            return false;
+        }
+        state.push(Item::Lagged(missed));
+        !std::mem::replace(&mut state.touched, true)
+    }
+
+    /// Wakes the stream: once for all that came with one read.
+    pub(crate) fn wake(&self) {
+        let mut state = self.state.lock();
+        state.touched = false;
+        wake(state);
+    }
+
+    /// Moves everything that is here into `into`, which is empty. `None` when nothing is here and nothing will come;
+    /// `false` when nothing is here yet: then the waker of `cx` is called when there is.
+    pub(crate) fn take(&self, into: &mut VecDeque<Item>, cx: &mut Context<'_>) -> Option<bool> {
+        debug_assert!(into.is_empty());
+        let mut state = self.state.lock();
+        if !state.queue.is_empty() {
+            std::mem::swap(&mut state.queue, into);
+            state.queued = 0;
+            return Some(true);
+        }
+        if matches!(state.phase, Phase::Ended(_)) {
+            return None;
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Some(false)
+    }
+
+    /// The application has taken so many entry bytes that came over this link. Returns the credit to send, if it is worth
+    /// a frame.
+    pub(crate) fn consume(&self, link: u64, bytes: u64) -> Option<Control> {
+        let mut state = self.state.lock();
+        if state.link != link {
+            return None;
+        }
+        let bytes = state.window.consume(bytes)?;
+        Some(Control::DeliverCredit { subscription: self.number, bytes })
+    }
+}
+
+/// Wakes whoever waits, after the lock is gone.
+fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl State {
+    /// Appends an item. Neighbours that are no runs become one, so that the window bounds them too.
+    fn push(&mut self, item: Item) {
+        match (self.queue.back_mut(), item) {
+            (Some(Item::Lagged(before)), Item::Lagged(missed)) => *before = before.saturating_add(missed),
+            (Some(Item::Resumed), Item::Resumed) => {}
+            (_, item) => self.queue.push_back(item),
+        }
+    }
+
+    fn trim(&mut self, allowed: u64) {
+        let mut missed = 0_u64;
+        while self.queued > allowed
+            && let Some(oldest) = self.queue.pop_front()
+        {
+            match oldest {
+                Item::Run(run) => {
+                    self.queued -= run.entries().len() as u64;
+                    missed = missed.saturating_add(u64::from(run.messages()));
+                }
+                Item::Lagged(earlier) => missed = missed.saturating_add(earlier),
+                Item::Resumed => {}
+            }
+        }
+        if missed > 0 {
+            self.queue.push_front(Item::Lagged(missed));
+        }
+    }
+}
