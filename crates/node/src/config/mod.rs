@@ -1,0 +1,199 @@
+//! What a node can be told, where each value came from, and what is wrong with it.
+
+mod keys;
+mod load;
+mod show;
+mod units;
+mod validate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sinew_link::{Address, DEFAULT_PORT};
+
+pub use keys::{KEYS, Key};
+pub use load::{ConfigError, Loaded, Loader, Origin};
+pub use units::{format_duration, format_size, parse_duration, parse_size};
+pub use validate::Invalid;
+
+/// Port of the default admin server.
+pub const ADMIN_PORT: u16 = 4600;
+
+/// Name of the default client socket in the data directory.
+pub const SOCKET_NAME: &str = "sinew.sock";
+
+/// Name of the identity file in the data directory.
+pub const IDENTITY_NAME: &str = "identity";
+
+/// Everything a node can be told. [`KEYS`] has a row for each field, with its name in files, flags and environment.
+///
+/// ```
+/// use sinew_node::Config;
+///
+/// let mut config = Config { realm: "plant-7".to_owned(), ..Config::default() };
+/// config.limits.max_clients = 500;
+/// config.validate()?;
+/// # Ok::<(), sinew_node::Invalid>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect. `None` for QUIC and TLS on port 4400 of the loopback address, and a Unix socket in the
+    /// data directory if there is one.
+    pub listen: Option<Vec<Address>>,
+    /// Directory for what outlives the process, made with mode 0700. `None` keeps nothing on disk: the identity is a
+    /// new one at every start.
+    pub data_dir: Option<PathBuf>,
+    /// File of the identity key, made when missing. `None` for `identity` in the data directory.
+    pub identity: Option<PathBuf>,
+    /// Where the admin server listens; `None` for no admin server.
+    pub admin: Option<SocketAddr>,
+    /// The realm the node serves.
+    pub realm: String,
+    /// Admits anyone who names the realm, and with that allows listeners that other hosts can reach.
+    pub open: bool,
+    /// Stripes of the pub/sub state; 0 for one per core.
+    pub shards: usize,
+    /// Delivery workers, which serve topics with many subscribers; 0 for one per core.
+    pub workers: usize,
+    /// How long a drain may take until sessions are cut.
+    pub drain_timeout: Duration,
+    /// What the node writes to its log. Read by the program, not by [`Node`](crate::Node), which leaves logging to
+    /// whoever embeds it.
+    pub log: Log,
+    /// Bounds of everything that could grow.
+    pub limits: Limits,
+}
+
+/// What goes into the log, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// Level, or directives per module: `info`, `warn,sinew_gateway=debug`.
+    pub level: String,
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// Bounds of a node. Each has a default, and whoever runs into one is told its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients connected at once.
+    pub max_clients: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions_per_client: usize,
+    /// Subscriptions of the whole node.
+    pub max_subscriptions: usize,
+    /// Bytes of one payload; at most 1 MiB.
+    pub max_message_bytes: u64,
+    /// Bytes of the headers of one message; at most 4 KiB.
+    pub max_header_bytes: u64,
+    /// Handshakes under way at once.
+    pub max_pending_handshakes: usize,
+    /// Time to finish a handshake, hello included.
+    pub handshake_timeout: Duration,
+    /// A link on which nothing was received for so long is closed.
+    pub idle_timeout: Duration,
+    /// A link on which nothing was sent for so long gets a ping.
+    pub keep_alive: Duration,
+    /// Messages queued per subscription.
+    pub max_queue_messages: usize,
+    /// Bytes queued per subscription.
+    pub max_queue_bytes: u64,
+    /// Bytes of all queues together.
+    pub queue_memory: u64,
+    /// How long a full queue of policy `block` may hold its publishers back at a stretch.
+    pub block_timeout: Duration,
+    /// Bytes a client may have published that the node has not processed yet.
+    pub publish_window: u64,
+    /// Bytes a client may have on the way to it for one subscription.
+    pub deliver_window: u64,
+    /// Acknowledged publishes of one client that may be open.
+    pub max_open_acks: usize,
+    /// Longest deadline of an acknowledged publish.
+    pub max_ack_deadline: Duration,
+    /// Message ids remembered to suppress duplicates.
+    pub dedup_ids: usize,
+    /// How long a message id is remembered.
+    pub dedup_window: Duration,
+    /// Topics whose last value is retained.
+    pub retained_values: usize,
+    /// Bytes of all retained values together.
+    pub retained_bytes: u64,
+    /// Topics whose delivery plan is remembered.
+    pub plan_cache: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            data_dir: None,
+            identity: None,
+            admin: Some(SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT))),
+            realm: "default".to_owned(),
+            open: false,
+            shards: 0,
+            workers: 0,
+            drain_timeout: Duration::from_secs(10),
+            log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_clients: 10_000,
+            max_subscriptions_per_client: 1_000,
+            max_subscriptions: 100_000,
+            max_message_bytes: sinew_wire::MAX_PAYLOAD as u64,
+            max_header_bytes: sinew_wire::MAX_HEADERS as u64,
+            max_pending_handshakes: 256,
+            handshake_timeout: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(15),
+            max_queue_messages: 65_536,
+            max_queue_bytes: 4 << 20,
+            queue_memory: 256 << 20,
+            block_timeout: Duration::from_secs(5),
+            publish_window: 1 << 20,
+            deliver_window: 8 << 20,
+            max_open_acks: 8_192,
+            max_ack_deadline: Duration::from_secs(300),
+            dedup_ids: 100_000,
+            dedup_window: Duration::from_secs(120),
+            retained_values: 10_000,
+            retained_bytes: 32 << 20,
+            plan_cache: 16_384,
+        }
+    }
+}
+
+impl Config {
+    /// Where clients connect, with the defaults filled in.
+    pub fn listeners(&self) -> Vec<Address> {
+        if let Some(listen) = &self.listen {
+            return listen.clone();
+        }
+        let host = || "127.0.0.1".to_owned();
+        let mut listeners =
+            vec![Address::Quic { host: host(), port: DEFAULT_PORT }, Address::Tls { host: host(), port: DEFAULT_PORT }];
+        listeners.extend(self.data_dir.as_ref().map(|dir| Address::Unix(dir.join(SOCKET_NAME))));
+        listeners
+    }
+
+    /// File of the identity key; `None` when nothing is kept on disk.
+    pub fn identity_file(&self) -> Option<PathBuf> {
+        self.identity.clone().or_else(|| self.data_dir.as_ref().map(|dir| dir.join(IDENTITY_NAME)))
+    }
+}

@@ -1,0 +1,248 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sinew_flow::Budget;
+use sinew_gateway::Gateway;
+use sinew_link::{Address, BindError, Listener};
+use sinew_observe::{Admin, AdminConfig, Check, Health, Heartbeat, Metrics, Queues, Registry, Scope};
+use sinew_pubsub::PubSub;
+use sinew_wire::PeerId;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::storage::{Storage, StorageError};
+use crate::views::{self, Sources};
+use crate::{Config, Invalid, compose};
+
+/// How often the runtime shows that it still comes round.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// Silence after which the runtime counts as stuck.
+const MAX_SILENCE: Duration = Duration::from_secs(5);
+
+/// Share of the queue memory, in percent, from which on a node does not want more clients.
+const FULL_PERCENT: usize = 90;
+
+/// Why a node did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration can't work.
+    #[error(transparent)]
+    Config(#[from] Invalid),
+    /// The data directory or the identity can't be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A client listener can't be opened.
+    #[error("can't listen for clients: {0}")]
+    Listen(#[from] BindError),
+    /// The admin server can't be opened.
+    #[error("can't listen on {address} for the admin server: {}", why(.source))]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A running node.
+///
+/// End it with [`Node::shutdown`]; a node that is dropped stops without a word to its clients.
+#[derive(Debug)]
+pub struct Node {
+    peer: PeerId,
+    addresses: Vec<Address>,
+    drain_timeout: Duration,
+    gateway: Gateway,
+    serving: Check,
+    admin: Option<Admin>,
+    heart: JoinHandle<()>,
+    _storage: Storage,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Clients that had to be cut off, because they had not taken what was queued for them in time.
+    pub cut: usize,
+}
+
+impl Node {
+    /// Builds and starts everything, in this order: identity, metrics, memory budget, listeners, pub/sub, gateway,
+    /// admin server. When it returns, clients can connect.
+    ///
+    /// Not cancel safe as a whole, but a dropped start leaves nothing behind that runs.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        let storage = open_storage(config.clone()).await?;
+        let peer = storage.identity.peer_id();
+
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        metrics.open.set(i64::from(config.open));
+        let health = Health::new();
+        health.state_fact("open", config.open);
+        let serving = health.check("serving", Scope::Ready);
+
+        let budget = Arc::new(Budget::new(compose::bytes(config.limits.queue_memory)));
+        let admin_listener = bind_admin(config.admin).await?;
+        let listeners = bind_clients(&config, &storage).await?;
+        let addresses: Vec<Address> = listeners.iter().map(Listener::address).collect();
+
+        let pubsub = PubSub::start(compose::pubsub(&config), Arc::clone(&budget), metrics.clone());
+        let gateway =
+            Gateway::new(compose::gateway(&config, peer), pubsub.clone(), Arc::clone(&budget), metrics.clone());
+        watch(&health, &Queues::new(&mut registry), &pubsub, &budget);
+        for listener in listeners {
+            let name = format!("listener {}", listener.address());
+            let accepting = gateway.serve(listener);
+            health.probe(name, Scope::Ready, move || {
+                if accepting.is_finished() { Err("does not accept".to_owned()) } else { Ok(()) }
+            });
+        }
+        let heart = health.heartbeat("runtime", Scope::Live, MAX_SILENCE);
+        heart.beat();
+        let heart = tokio::spawn(beat(heart));
+
+        let sources = Sources {
+            node: peer,
+            realm: config.realm.clone(),
+            open: config.open,
+            addresses: addresses.clone(),
+            started: Instant::now(),
+            budget,
+            metrics,
+            pubsub,
+            gateway: gateway.clone(),
+        };
+        let admin = match admin_listener {
+            Some((address, listener)) => {
+                let serve = Admin::serve(listener, registry, health, views::views(sources), AdminConfig::default());
+                Some(serve.map_err(|source| StartError::Admin { address, source })?)
+            }
+            None => None,
+        };
+        serving.pass();
+        info!(node = %peer, realm = config.realm, open = config.open, "serving");
+        let drain_timeout = config.drain_timeout;
+        Ok(Self { peer, addresses, drain_timeout, gateway, serving, admin, heart, _storage: storage })
+    }
+
+    /// The node's identity.
+    pub const fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Where clients connect, with the real ports.
+    pub fn client_addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Where the admin server listens, with the real port; `None` when there is none.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// Clients connected now.
+    pub fn client_count(&self) -> usize {
+        self.gateway.client_count()
+    }
+
+    /// Turns readiness red, stops accepting, lets every session deliver what is queued and say goodbye. Takes at most
+    /// [`Config::drain_timeout`]; who is not done by then is cut off. Health and metrics stay to be looked at.
+    ///
+    /// Cancel safe: a dropped drain goes on, without the final cut.
+    pub async fn drain(&self) -> Drained {
+        self.serving.fail("draining");
+        info!(clients = self.client_count(), "draining");
+        let cut = self.gateway.drain(self.drain_timeout).await;
+        if cut > 0 {
+            warn!(cut, "some clients had not taken everything in time");
+        }
+        Drained { cut }
+    }
+
+    /// [`Node::drain`], and then the end of the admin server and of everything else.
+    pub async fn shutdown(mut self) -> Drained {
+        let drained = self.drain().await;
+        if let Some(admin) = self.admin.take() {
+            admin.shutdown().await;
+        }
+        info!("stopped");
+        drained
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.heart.abort();
+        // After a shutdown there is nothing left to drain, and without a runtime nothing runs.
+        if let Ok(runtime) = Handle::try_current() {
+            let gateway = self.gateway.clone();
+            runtime.spawn(async move { gateway.drain(Duration::ZERO).await });
+        }
+    }
+}
+
+/// An error of the system in the words people look for.
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "it is in use by another process".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "it is not an address of this host".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+async fn open_storage(config: Config) -> Result<Storage, StorageError> {
+    match tokio::task::spawn_blocking(move || Storage::open(&config)).await {
+        Ok(opened) => opened,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}
+
+async fn bind_admin(admin: Option<SocketAddr>) -> Result<Option<(SocketAddr, TcpListener)>, StartError> {
+    let Some(address) = admin else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Admin { address, source })?;
+    Ok(Some((address, listener)))
+}
+
+async fn bind_clients(config: &Config, storage: &Storage) -> Result<Vec<Listener>, BindError> {
+    let link = compose::link(config);
+    let mut listeners = Vec::new();
+    for address in config.listeners() {
+        listeners.push(Listener::bind(&address, &storage.identity, &link).await?);
+    }
+    Ok(listeners)
+}
+
+/// Shows the queues of the services, and whether they do their work.
+fn watch(health: &Health, queues: &Queues, pubsub: &PubSub, budget: &Arc<Budget>) {
+    let used = Arc::clone(budget);
+    queues.add("memory_bytes", budget.limit() as u64, move || used.used() as u64);
+    let backlog = pubsub.clone();
+    queues.add("delivery_jobs", pubsub.delivery_backlog().1 as u64, move || backlog.delivery_backlog().0 as u64);
+
+    let budget = Arc::clone(budget);
+    health.probe("queue memory", Scope::Ready, move || {
+        let percent = budget.used().saturating_mul(100) / budget.limit();
+        if percent < FULL_PERCENT { Ok(()) } else { Err(format!("{percent} % of {} bytes are in use", budget.limit())) }
+    });
+    let pubsub = pubsub.clone();
+    health.probe("delivery workers", Scope::Live, move || {
+        if pubsub.workers_alive() { Ok(()) } else { Err("a worker has ended".to_owned()) }
+    });
+}
+
+/// Comes round as long as the runtime does.
+async fn beat(heart: Heartbeat) {
+    let mut ticks = tokio::time::interval(BEAT);
+    loop {
+        ticks.tick().await;
+        heart.beat();
+    }
+}
