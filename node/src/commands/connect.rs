@@ -1,0 +1,124 @@
+//! From the common flags to a client, and from its errors to exit codes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sinew_client::{
+    Client, ConnectError, FlushError, Identity, PublishError, Reconnect, Refusal, RefusedRun, SubscribeError,
+};
+
+use crate::cli::{Common, Policy};
+use crate::exit::{Code, failure};
+
+/// What a command wants of its connection.
+pub(crate) struct Wish {
+    /// Shown where clients are listed.
+    pub(crate) name: &'static str,
+    /// What to do when the connection is lost.
+    pub(crate) reconnect: Reconnect,
+}
+
+/// Connects as the common flags say.
+pub(crate) async fn connect(common: &Common, wish: Wish) -> anyhow::Result<Client> {
+    let identity = match &common.identity {
+        Some(path) => Some(Identity::load(path).context("make an identity with `sinew key new --identity FILE`")?),
+        None => None,
+    };
+    connect_as(common, wish, identity).await
+}
+
+/// Connects with this identity, or a new one.
+pub(crate) async fn connect_as(common: &Common, wish: Wish, identity: Option<Identity>) -> anyhow::Result<Client> {
+    let mut builder = Client::builder()
+        .servers(common.server.iter().map(ToString::to_string))
+        .name(wish.name)
+        .connect_timeout(common.timeout)
+        .close_timeout(common.timeout)
+        .reconnect(wish.reconnect);
+    if let Some(realm) = &common.realm {
+        builder = builder.realm(realm.clone());
+    }
+    if let Some(identity) = identity {
+        builder = builder.identity(identity);
+    }
+    Ok(builder.connect().await?)
+}
+
+/// Waits so long for an answer of the node.
+pub(crate) async fn within<T, E>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, E>>,
+) -> anyhow::Result<T>
+where
+    E: Into<anyhow::Error>,
+{
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(failure(Code::TimedOut, format!("{what}: no answer within {limit:?}"))),
+    }
+}
+
+/// The exit code of an error of the SDK, if it is one.
+pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
+    if let Some(error) = error.downcast_ref::<ConnectError>() {
+        return Some(error.refusal().map_or(Code::CannotConnect, |refusal| match refusal {
+            Refusal::Realm(_) | Refusal::Denied(_) => Code::Denied,
+            _ => Code::CannotConnect,
+        }));
+    }
+    if let Some(error) = error.downcast_ref::<PublishError>() {
+        return Some(match error {
+            PublishError::Topic(_) | PublishError::Header(_) | PublishError::IdTooLong { .. } => Code::Usage,
+            PublishError::Reserved => Code::Denied,
+            PublishError::Refused(RefusedRun::NoSubscribers) => Code::NobodyThere,
+            PublishError::NotSent(_) | PublishError::Unanswered(_) => Code::TimedOut,
+            PublishError::Disconnected | PublishError::Closed => Code::CannotConnect,
+            _ => Code::Failure,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<SubscribeError>() {
+        return Some(match error {
+            SubscribeError::Pattern(_) | SubscribeError::Group(_) => Code::Usage,
+            SubscribeError::Refused(Refusal::Denied(_) | Refusal::Reserved) => Code::Denied,
+            SubscribeError::Closed => Code::CannotConnect,
+            _ => Code::Failure,
+        });
+    }
+    error.downcast_ref::<FlushError>().map(|error| match error {
+        FlushError::Timeout(_) => Code::TimedOut,
+        _ => Code::CannotConnect,
+    })
+}
+
+impl From<Policy> for sinew_client::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::DropOldest => Self::DropOldest,
+            Policy::DropNewest => Self::DropNewest,
+            Policy::Latest => Self::Latest,
+            Policy::Block => Self::Block,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_the_exit_code_of_the_contract() {
+        let refused = |refusal| ConnectError::Refused { server: "quic://h:1".parse().expect("is an address"), refusal };
+        let code = |error: &(dyn std::error::Error + 'static)| code_of(error).expect("is of the SDK");
+        assert_eq!(code(&ConnectError::NoServer), Code::CannotConnect);
+        assert_eq!(code(&refused(Refusal::Draining)), Code::CannotConnect);
+        assert_eq!(code(&refused(Refusal::Realm("x".to_owned()))), Code::Denied);
+        assert_eq!(code(&PublishError::Refused(RefusedRun::NoSubscribers)), Code::NobodyThere);
+        assert_eq!(code(&PublishError::NotSent(Duration::ZERO)), Code::TimedOut);
+        assert_eq!(code(&PublishError::Reserved), Code::Denied);
+        assert_eq!(code(&SubscribeError::Refused(Refusal::Reserved)), Code::Denied);
+        assert_eq!(code(&SubscribeError::Closed), Code::CannotConnect);
+        assert_eq!(code(&FlushError::Timeout(Duration::ZERO)), Code::TimedOut);
+        assert!(code_of(&std::fmt::Error).is_none());
+    }
+}

@@ -1,0 +1,62 @@
+//! One module per command.
+
+mod bench;
+mod completions;
+mod config;
+pub(crate) mod connect;
+mod healthcheck;
+mod key;
+mod publish;
+mod subscribe;
+mod up;
+mod version;
+
+use std::future::Future;
+
+use anyhow::Context;
+use clap::ArgMatches;
+
+use crate::cli::{Bench, Cli, Command};
+use crate::exit::Code;
+use crate::logging;
+use crate::output::Output;
+
+/// Runs the command and gives its exit code.
+pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Result<Code> {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Up(up) => return up::run(&up, &common, matches, output),
+        Command::Completions { shell } => return completions::run(shell),
+        Command::Version => return version::run(output),
+        Command::Config(command) => return config::run(&command, matches, output),
+        _ => logging::client(&common)?,
+    }
+    match command {
+        Command::Pub(publish) => block_on(publish::run(publish, common, output)),
+        Command::Sub(subscribe) => block_on(subscribe::run(subscribe, common, output)),
+        Command::Bench(Bench::Pub(publish)) => bench::publish::run(&publish, &common, output),
+        Command::Bench(Bench::Sub(subscribe)) => bench::subscribe::run(&subscribe, &common, output),
+        Command::Healthcheck(check) => block_on(healthcheck::run(check, common, output)),
+        Command::Key(command) => key::run(&command, &common, output),
+        Command::Up(_) | Command::Completions { .. } | Command::Version | Command::Config(_) => Ok(Code::Ok),
+    }
+}
+
+/// Runs a client command, which has one thing to do at a time.
+fn block_on(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("can't start the runtime")?.block_on(work)
+}
+
+/// Lets the process have as many sockets as the system allows it.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files stays where it is");
+        }
+    }
+}
