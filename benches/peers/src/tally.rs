@@ -21,7 +21,7 @@ pub struct Receipts {
     latency_ns: Histogram<u64>,
     bytes: u64,
     complete: u64,
-    first_sent_ns: u64,
+    first_received_ns: u64,
     last_received_ns: u64,
 }
 
@@ -71,7 +71,7 @@ impl Receipts {
             latency_ns: Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are in order"),
             bytes: 0,
             complete: 0,
-            first_sent_ns: u64::MAX,
+            first_received_ns: u64::MAX,
             last_received_ns: 0,
         }
     }
@@ -90,7 +90,7 @@ impl Receipts {
         self.bytes += payload.len() as u64;
         self.complete += u64::from(unique && self.subscribers[subscriber].unique == self.count);
         self.latency_ns.saturating_record(received_ns.saturating_sub(sent_ns));
-        self.first_sent_ns = self.first_sent_ns.min(sent_ns);
+        self.first_received_ns = self.first_received_ns.min(received_ns);
         self.last_received_ns = received_ns;
     }
 
@@ -110,7 +110,7 @@ impl Receipts {
         let duplicated: u64 = self.subscribers.iter().map(|s| s.duplicated).sum();
         let expected = self.count * self.subscribers.len() as u64;
         let received = unique + duplicated;
-        let secs = self.last_received_ns.saturating_sub(self.first_sent_ns).max(1) as f64 / 1e9;
+        let secs = self.last_received_ns.saturating_sub(self.first_received_ns).max(1) as f64 / 1e9;
         let at = |quantile| self.latency_ns.value_at_quantile(quantile) as f64 / 1e3;
         print_json(&Report {
             received,
