@@ -84,7 +84,7 @@ impl Client {
 
     /// Watches the connection from here on. The observer sees 64 events back; how many it has missed it is told.
     pub fn events(&self) -> Events {
-        Events::new(self.shared().subscribe_events())
+        Events::new(self.shared().events())
     }
 
     /// Publishes a message at level fire: delivered at most once to each subscriber of the moment, and every drop counted

@@ -95,11 +95,14 @@ impl fmt::Display for DisconnectReason {
 type Received = (Result<ConnectionEvent, RecvError>, broadcast::Receiver<ConnectionEvent>);
 
 /// The events of a connection, from the moment on when it was asked for: a [`Stream`] that ends with the client.
-pub struct Events(ReusableBoxFuture<'static, Received>);
+pub struct Events {
+    /// `None` after the last event.
+    next: Option<ReusableBoxFuture<'static, Received>>,
+}
 
 impl Events {
-    pub(crate) fn new(receiver: broadcast::Receiver<ConnectionEvent>) -> Self {
-        Self(ReusableBoxFuture::new(receive(receiver)))
+    pub(crate) fn new(receiver: Option<broadcast::Receiver<ConnectionEvent>>) -> Self {
+        Self { next: receiver.map(|receiver| ReusableBoxFuture::new(receive(receiver))) }
     }
 
     /// The next event; `None` after the last one. Cancel safe: no event is lost when the future is dropped.
@@ -108,12 +111,21 @@ impl Events {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<ConnectionEvent>> {
-        let (event, receiver) = ready!(self.0.poll(cx));
-        self.0.set(receive(receiver));
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (event, receiver) = ready!(next.poll(cx));
         Poll::Ready(match event {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(ConnectionEvent::Missed(missed)),
-            Err(RecvError::Closed) => None,
+            Ok(event) => {
+                next.set(receive(receiver));
+                Some(event)
+            }
+            Err(RecvError::Lagged(missed)) => {
+                next.set(receive(receiver));
+                Some(ConnectionEvent::Missed(missed))
+            }
+            Err(RecvError::Closed) => {
+                self.next = None;
+                None
+            }
         })
     }
 }

@@ -306,3 +306,110 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use bytes::{Bytes, BytesMut};
+    use sinew_wire::PeerId;
+    use sinew_wire::entry::Entry;
+
+    use super::*;
+
+    fn inbox(window: u64) -> (Inbox, oneshot::Receiver<Result<(), SubscribeError>>) {
+        let pattern = Pattern::parse("a").expect("is a pattern");
+        let options =
+            SubscribeOptions { pattern, group: None, policy: Policy::default(), buffer: 0, last: false, window };
+        let (answer, answered) = oneshot::channel();
+        let inbox = Inbox::new(1, options, answer);
+        inbox.begin_link(LinkWindow { link: 1, max_overdraw: 100 });
+        (inbox, answered)
+    }
+
+    /// One message of 100 bytes.
+    fn run(seq: u64, link: u64) -> Arc<Block> {
+        let mut entries = BytesMut::new();
+        Entry { id: &[], headers: &[], payload: &[0; 92] }.encode(&mut entries);
+        Arc::new(Block {
+            topic: Topic::parse("a").expect("is a topic"),
+            publisher: PeerId::from_public_key([1; 32]),
+            instance: 1,
+            first_seq: seq,
+            retained: false,
+            messages: 1,
+            entries: Bytes::from(entries),
+            ack: 0,
+            link,
+        })
+    }
+
+    fn take(inbox: &Inbox) -> Vec<String> {
+        let mut items = VecDeque::new();
+        inbox.take(&mut items, &mut Context::from_waker(Waker::noop()));
+        let text = |item| match item {
+            Item::Run(run) => run.first_seq.to_string(),
+            Item::Lagged(missed) => format!("-{missed}"),
+            Item::Resumed => "resumed".to_owned(),
+        };
+        items.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn items_keep_their_order_and_gaps_add_up() {
+        let (inbox, _answered) = inbox(1_000);
+        assert!(inbox.deliver(run(1, 1)).expect("fits"));
+        assert!(!inbox.lag(2), "is in the reader's list already");
+        inbox.lag(3);
+        inbox.deliver(run(2, 1)).expect("fits");
+        inbox.wake();
+        assert!(inbox.lag(4));
+        assert_eq!(take(&inbox), ["1", "-5", "2", "-4"]);
+        assert!(take(&inbox).is_empty());
+    }
+
+    #[test]
+    fn the_window_may_be_overdrawn_by_one_message() {
+        let (inbox, _answered) = inbox(150);
+        inbox.deliver(run(1, 1)).expect("fits");
+        inbox.deliver(run(2, 1)).expect("overdraws");
+        inbox.deliver(run(3, 1)).expect_err("too much");
+        // Taking them out is not enough: the application must have them.
+        take(&inbox);
+        inbox.deliver(run(3, 1)).expect_err("too much");
+        assert_eq!(inbox.consume(1, 100), Some(Control::DeliverCredit { subscription: 1, bytes: 100 }));
+        inbox.deliver(run(3, 1)).expect("fits");
+        assert_eq!(inbox.consume(0, 100), None, "that link is gone");
+    }
+
+    #[test]
+    fn phases_follow_the_answers_of_the_node() {
+        let (inbox, mut answered) = inbox(1_000);
+        assert_eq!(inbox.begin_link(LinkWindow { link: 2, max_overdraw: 0 }), Was::Asked);
+        assert_eq!(inbox.confirm(), Was::Asked);
+        assert_eq!(answered.try_recv(), Ok(Ok(())));
+        assert_eq!(inbox.begin_link(LinkWindow { link: 3, max_overdraw: 0 }), Was::Resuming);
+        assert_eq!(inbox.confirm(), Was::Resuming);
+        assert_eq!(inbox.confirm(), Was::Active);
+        assert_eq!(inbox.end(SubscribeError::Closed), Was::Active);
+        assert_eq!(take(&inbox), ["resumed"]);
+        assert_eq!(inbox.begin_link(LinkWindow { link: 4, max_overdraw: 0 }), Was::Ended);
+        assert_eq!(inbox.ended(), Some(SubscribeError::Closed));
+        let none = inbox.take(&mut VecDeque::new(), &mut Context::from_waker(Waker::noop()));
+        assert_eq!(none, None);
+        assert!(!inbox.deliver(run(1, 4)).expect("is ignored"));
+    }
+
+    #[test]
+    fn what_is_left_of_many_links_is_one_window() {
+        let (inbox, _answered) = inbox(200);
+        inbox.confirm();
+        for link in 1..=3 {
+            inbox.begin_link(LinkWindow { link, max_overdraw: 100 });
+            inbox.confirm();
+            inbox.deliver(run(link * 10, link)).expect("fits");
+            inbox.deliver(run(link * 10 + 1, link)).expect("fits");
+        }
+        assert_eq!(take(&inbox), ["-2", "resumed", "20", "21", "resumed", "30", "31"]);
+    }
+}

@@ -192,10 +192,13 @@ impl Session {
     /// Writes what is in the batch and the end of the link, if the node takes it in time.
     async fn farewell(&mut self, reason: Option<Refusal>) {
         self.shared.finish(reason);
+        let Self { reader, writing, shared, .. } = self;
+        // A link that is closed while there is something to read may take back what was written last.
+        let last_words = async { tokio::join!(writing, discard(reader)) };
         tokio::select! {
-            _written = &mut self.writing => {}
+            _said = last_words => {}
             () = tokio::time::sleep(FAREWELL) => {}
-            () = self.shared.stopped.cancelled() => {}
+            () = shared.stopped.cancelled() => {}
         }
     }
 
@@ -325,6 +328,13 @@ impl Handler<'_> {
         if first {
             self.touched.push(inbox);
         }
+    }
+}
+
+/// Reads to the end, for nobody.
+async fn discard(reader: &mut LinkReader) {
+    while let Ok(Fill::Frames) = reader.fill().await {
+        while let Ok(Some(_)) = reader.next_frame() {}
     }
 }
 

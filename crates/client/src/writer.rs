@@ -116,3 +116,68 @@ fn pack_run(body: &[u8], out: &mut BytesMut) -> Option<()> {
     out.extend_from_slice(&packed);
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use sinew_wire::entry::Entry;
+    use sinew_wire::{Control, encode_control};
+
+    use super::*;
+
+    #[test]
+    fn packs_what_gains_and_leaves_the_rest() {
+        let mut frames = BytesMut::new();
+        let mut expected = Vec::new();
+        for payload in [vec![b'x'; 5_000], b"short".to_vec(), vec![b'y'; 3_000]] {
+            let mut entries = BytesMut::new();
+            Entry { id: &[], headers: &[], payload: &payload }.encode(&mut entries);
+            let header = PublishHeader {
+                flags: Flags::RETAIN,
+                topic: "a",
+                messages: 1,
+                first_seq: 3,
+                ttl_ms: 0,
+                deadline_ms: 0,
+                entries_len: entries.len() as u32,
+            };
+            header.encode(entries.len(), &mut frames);
+            frames.extend_from_slice(&entries);
+            encode_control(&Control::Ping { nonce: 1 }, &mut frames);
+            expected.push(entries);
+        }
+        let limits = FrameLimits::default();
+        let packed = packed(&frames.freeze(), &limits);
+        assert!(packed.len() < 500, "{}", packed.len());
+        let mut rest: &[u8] = &packed;
+        let mut found = Vec::new();
+        while let Some((header, after)) = rest.split_first_chunk::<HEADER_LEN>() {
+            let header = FrameHeader::decode(*header, &limits).expect("is a frame");
+            let (body, after) = after.split_at(header.len);
+            rest = after;
+            if header.kind == FrameKind::Publish {
+                let (run, entries) = PublishHeader::decode(body).expect("is a run");
+                assert!(run.flags.contains(Flags::RETAIN));
+                found.push(match run.flags.contains(Flags::PACKED) {
+                    true => pack::unpack(entries, run.entries_len, &limits).expect("unpacks"),
+                    false => entries.to_vec(),
+                });
+            }
+        }
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_buffer_comes_back_when_nobody_reads_it() {
+        let mut spares = Spares::default();
+        let mut spare = BytesMut::new();
+        let batch = Bytes::from(vec![1; 10_000]);
+        spares.keep(std::slice::from_ref(&batch));
+        spares.refill(&mut spare);
+        assert_eq!(spare.capacity(), 0, "the transport still has it");
+        drop(batch);
+        spares.refill(&mut spare);
+        assert!(spare.is_empty() && spare.capacity() >= 10_000);
+        spares.keep(&[Bytes::from_static(b"small")]);
+        assert!(spares.0.is_empty());
+    }
+}

@@ -65,3 +65,64 @@ impl Ledger {
         self.messages - self.confirmed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(ledger: &mut Ledger, messages: usize, bytes: usize) {
+        for _ in 0..messages {
+            ledger.publish(bytes, false);
+        }
+        ledger.mark();
+    }
+
+    #[test]
+    fn credit_confirms_whole_batches() {
+        let mut ledger = Ledger::default();
+        publish(&mut ledger, 2, 10_000);
+        publish(&mut ledger, 3, 10_000);
+        assert_eq!(ledger.unconfirmed(), 5);
+        ledger.credit(19_999);
+        assert_eq!(ledger.unconfirmed(), 5);
+        ledger.credit(1);
+        assert_eq!(ledger.unconfirmed(), 3);
+        ledger.credit(30_000);
+        assert_eq!(ledger.unconfirmed(), 0);
+    }
+
+    #[test]
+    fn a_pong_confirms_up_to_its_ping() {
+        let mut ledger = Ledger::default();
+        publish(&mut ledger, 2, 100);
+        let pinged = ledger.messages();
+        publish(&mut ledger, 1, 100);
+        ledger.confirm(pinged);
+        assert_eq!(ledger.unconfirmed(), 1);
+        ledger.credit(100);
+        assert_eq!(ledger.unconfirmed(), 1, "credit for less takes nothing back");
+    }
+
+    #[test]
+    fn messages_with_a_result_are_not_counted() {
+        let mut ledger = Ledger::default();
+        ledger.publish(100, true);
+        ledger.publish(100, false);
+        ledger.mark();
+        assert_eq!(ledger.unconfirmed(), 1);
+        ledger.credit(200);
+        assert_eq!(ledger.unconfirmed(), 0);
+    }
+
+    #[test]
+    fn marks_are_bounded_by_the_window_and_not_by_the_batches() {
+        let mut ledger = Ledger::default();
+        let window = 1 << 20;
+        for _ in 0..window / 16 {
+            publish(&mut ledger, 1, 16);
+        }
+        assert!(ledger.marks.len() as u64 <= window as u64 / MARK_BYTES + 1, "{}", ledger.marks.len());
+        ledger.credit(window as u64);
+        assert_eq!((ledger.unconfirmed(), ledger.marks.len()), (0, 0));
+    }
+}

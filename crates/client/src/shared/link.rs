@@ -75,6 +75,7 @@ impl Shared {
         let inboxes = {
             let mut state = self.state.lock();
             state.phase = Phase::Closed;
+            state.events = None;
             std::mem::take(&mut state.inboxes)
         };
         for inbox in inboxes.into_values() {

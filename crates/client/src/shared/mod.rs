@@ -50,7 +50,6 @@ pub(crate) struct Shared {
     pong: Notify,
     /// One permit per awaited result.
     in_flight: Arc<Semaphore>,
-    events: broadcast::Sender<ConnectionEvent>,
     /// The application closes the client: no reconnecting any more.
     pub(crate) closing: CancellationToken,
     /// Nobody is left who could use the client: stop at once.
@@ -65,6 +64,8 @@ struct State {
     /// Number of the link, or of the gap before it: what was begun on another one is over.
     link: u64,
     connection: Option<Connection>,
+    /// `None` after the last one.
+    events: Option<broadcast::Sender<ConnectionEvent>>,
     /// Frames in the order in which they were asked for.
     batch: Batch,
     /// Control frames that need not wait for the batch: credit, confirmations, pongs.
@@ -128,7 +129,6 @@ impl Shared {
             turn: Semaphore::new(1),
             pong: Notify::new(),
             in_flight,
-            events: broadcast::Sender::new(events::CAPACITY),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
             done: CancellationToken::new(),
@@ -138,11 +138,14 @@ impl Shared {
     /// Tells everybody who listens; that may be nobody.
     pub(crate) fn emit(&self, event: ConnectionEvent) {
         tracing::debug!(?event, "connection");
-        let _nobody = self.events.send(event);
+        if let Some(events) = &self.state.lock().events {
+            let _nobody = events.send(event);
+        }
     }
 
-    pub(crate) fn subscribe_events(&self) -> broadcast::Receiver<ConnectionEvent> {
-        self.events.subscribe()
+    /// The events from here on; `None` when there will be none.
+    pub(crate) fn events(&self) -> Option<broadcast::Receiver<ConnectionEvent>> {
+        self.state.lock().events.as_ref().map(broadcast::Sender::subscribe)
     }
 
     pub(crate) fn connection(&self) -> Option<Connection> {
@@ -240,6 +243,7 @@ impl State {
             phase: Phase::Down,
             link: 0,
             connection: None,
+            events: Some(broadcast::Sender::new(events::CAPACITY)),
             batch: Batch::default(),
             urgent: BytesMut::new(),
             finish: false,

@@ -1,0 +1,8 @@
+//! The SDK against a node that follows a script, over real links.
+
+mod connect;
+mod hostile;
+mod peer;
+mod publish;
+mod reconnect;
+mod subscribe;
