@@ -150,6 +150,10 @@ impl Session {
                 }
             }
             self.return_credit();
+            // The outbox closes itself when its client does not read; its writer, stuck in a write, would not notice.
+            if !draining && let Some(reason) = self.outbox.closing() {
+                return End::Refused(reason);
+            }
             // A publisher whose data never runs dry must not keep the others from their turn.
             tokio::task::consume_budget().await;
         }

@@ -170,9 +170,9 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Whether the session is ending.
-    pub fn is_closing(&self) -> bool {
-        self.state.lock().closing.is_some()
+    /// Why the session is ending, once it is.
+    pub fn closing(&self) -> Option<Refusal> {
+        self.state.lock().closing.as_ref().map(|closing| closing.reason.clone())
     }
 
     /// Waits until there may be something to collect. Cancel safe.
