@@ -85,3 +85,100 @@ impl FrameBuffer {
         self.was_full = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+    use sinew_wire::FrameKind;
+
+    use super::*;
+
+    fn buffer() -> FrameBuffer {
+        FrameBuffer::new(32 << 10, FrameLimits::default())
+    }
+
+    fn encode(bodies: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        for body in bodies {
+            FrameHeader { kind: FrameKind::Publish, len: body.len() }.encode(&mut bytes);
+            bytes.extend_from_slice(body);
+        }
+        bytes.to_vec()
+    }
+
+    /// Reads `bytes` as a stream that hands out at most so many at a time, in turn.
+    fn read(buffer: &mut FrameBuffer, mut bytes: &[u8], reads: &[usize], shrink: bool) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        for size in reads.iter().cycle() {
+            let room = buffer.room();
+            assert!(!room.is_empty());
+            let count = room.len().min(*size).min(bytes.len());
+            room[..count].copy_from_slice(&bytes[..count]);
+            buffer.filled(count);
+            bytes = &bytes[count..];
+            while let Some(frame) = buffer.next_frame().unwrap() {
+                frames.push(frame.body.to_vec());
+            }
+            if shrink {
+                buffer.shrink();
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        frames
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_frames(
+            bodies in prop::collection::vec(
+                prop_oneof![4 => prop::collection::vec(any::<u8>(), 0..60), 1 => prop::collection::vec(any::<u8>(), 0..9000)],
+                1..40,
+            ),
+            reads in prop::collection::vec(1usize..20_000, 1..20),
+            shrink: bool,
+        ) {
+            let bytes = encode(&bodies);
+            prop_assert_eq!(read(&mut buffer(), &bytes, &reads, shrink), bodies);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_grow(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
+            let mut buffer = buffer();
+            buffer.room()[..bytes.len()].copy_from_slice(&bytes);
+            buffer.filled(bytes.len());
+            while let Ok(Some(_)) = buffer.next_frame() {}
+            prop_assert_eq!(buffer.bytes.len(), SMALL);
+        }
+    }
+
+    #[test]
+    fn grows_with_the_bytes_and_not_with_the_header() {
+        let mut buffer = buffer();
+        let announced = encode(&[vec![0; 1 << 20]]);
+        for (sent, expected) in [(5, SMALL), (SMALL, 2 * SMALL), (40_000, 64 << 10), (700_000, 1 << 20)] {
+            while buffer.len() < sent {
+                let have = buffer.len();
+                let room = buffer.room();
+                let count = room.len().min(sent - have);
+                room[..count].copy_from_slice(&announced[have..have + count]);
+                buffer.filled(count);
+            }
+            buffer.room();
+            assert_eq!(buffer.bytes.len(), expected, "after {sent} bytes");
+        }
+    }
+
+    #[test]
+    fn a_busy_one_grows_to_its_ceiling_and_an_idle_one_gives_all_back() {
+        let mut buffer = buffer();
+        let bytes = encode(&vec![vec![1; 95]; 10_000]);
+        assert_eq!(read(&mut buffer, &bytes, &[usize::MAX], false).len(), 10_000);
+        assert_eq!(buffer.bytes.len(), 32 << 10);
+        buffer.shrink();
+        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(buffer.room().len(), SMALL);
+    }
+}

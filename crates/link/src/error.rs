@@ -139,6 +139,9 @@ impl DialError {
     }
 
     pub(crate) fn from_link(address: &Address, error: LinkError, expected: Option<PeerId>) -> Self {
+        if let LinkError::Io(source) = error {
+            return Self::from_io(address, source);
+        }
         let address = address.clone();
         match (error, expected) {
             (LinkError::HandshakeTimeout(after), _) => Self::TimedOut { address, after },

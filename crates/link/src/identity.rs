@@ -177,3 +177,77 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_once_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b/identity.key");
+        let made = Identity::load_or_create(&path).unwrap();
+        assert_eq!(Identity::load_or_create(&path).unwrap().peer_id(), made.peer_id());
+        assert_eq!(Identity::load(&path).unwrap().peer_id(), made.peer_id());
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!((text.lines().count(), text.len()), (1, 93), "one line of base64 of 68 bytes");
+    }
+
+    #[test]
+    fn of_many_makers_all_get_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("identity.key");
+        let existing = Identity::generate();
+        let peer = existing.peer_id();
+        existing.create(&path).unwrap();
+        assert_eq!(Identity::generate().create(&path).unwrap().peer_id(), peer);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let identity = Identity::generate();
+        assert_eq!(format!("{identity:?}"), format!("Identity(PeerId({}))", identity.peer_id()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("made/identity.key");
+        Identity::load_or_create(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Identity::load_or_create(&path).unwrap_err();
+        assert!(matches!(error, IdentityError::Exposed { mode: 0o640, .. }), "{error}");
+    }
+
+    #[test]
+    fn other_files_are_no_keys_and_stay_as_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("identity.key");
+        for text in ["", "not base64!", "AAAA", "CAESQA=="] {
+            let _none_yet = fs::remove_file(&path);
+            let mut options = File::options();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            options.open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+            let error = Identity::load_or_create(&path).unwrap_err();
+            assert!(matches!(error, IdentityError::Invalid { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn signs_what_it_says() {
+        let identity = Identity::generate();
+        let signature = identity.sign(b"message");
+        assert!(verify(&identity.peer_id(), b"message", &signature));
+        assert!(!verify(&identity.peer_id(), b"another", &signature));
+        assert!(!verify(&Identity::generate().peer_id(), b"message", &signature));
+    }
+}

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,7 +12,9 @@ use quinn::{
 use rustls::pki_types::CertificateDer;
 use sinew_wire::PeerId;
 use tokio::io::ReadBuf;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
+use tracing::debug;
 
 use crate::tls::{Credentials, SERVER_NAME, peer_of_chain};
 use crate::verifier::PeerVerifier;
@@ -38,6 +40,15 @@ pub(crate) struct Quic(Connection);
 
 impl Drop for Quic {
     fn drop(&mut self) {
+        let path = self.0.stats().path;
+        debug!(
+            remote = %self.0.remote_address(),
+            rtt = ?path.rtt,
+            mtu = path.current_mtu,
+            packets = path.sent_packets,
+            lost = path.lost_packets,
+            "closing a QUIC link"
+        );
         self.0.close(CLOSE_DROPPED, b"the peer dropped the link");
     }
 }
@@ -109,10 +120,6 @@ fn transport(config: &LinkConfig, local: bool, streams_of_peer: u32) -> Transpor
     let payload = if local { config.local_udp_payload } else { config.remote_udp_payload };
     let mut discovery = MtuDiscoveryConfig::default();
     discovery.upper_bound(payload);
-    if local {
-        // Nothing to find out: the loopback interface carries packets of 64 KiB.
-        transport.initial_mtu(payload);
-    }
     transport
         .max_concurrent_bidi_streams(streams_of_peer.into())
         .max_concurrent_uni_streams(0u32.into())
@@ -144,14 +151,36 @@ pub(crate) async fn connect(
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(Arc::new(transport(config, is_local(address), 0)));
     let connecting = endpoint.connect_with(client, address, SERVER_NAME).map_err(|error| setup(&error))?;
-    let connection = match timeout(config.handshake_timeout, connecting).await {
-        Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(verifier.why().map_or_else(|| error_of(error), LinkError::from)),
-        Err(_) => return Err(LinkError::HandshakeTimeout(config.handshake_timeout)),
+    let connection = tokio::select! {
+        biased;
+        connected = timeout(config.handshake_timeout, connecting) => match connected {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(verifier.why().map_or_else(|| error_of(error), LinkError::from)),
+            Err(_) => return Err(LinkError::HandshakeTimeout(config.handshake_timeout)),
+        },
+        error = unreachable(address) => return Err(LinkError::Io(error)),
     };
     // The listener's transport parameters have arrived with the handshake, and its one stream with them.
     let (send, receive) = connection.open_bi().await.map_err(error_of)?;
     established(connection, send, receive)
+}
+
+/// Ends when the network says that the port is closed, or the host out of reach: quinn does not listen to that, and would
+/// wait for the whole deadline. Asks with a datagram that a QUIC endpoint throws away.
+async fn unreachable(address: SocketAddr) -> io::Error {
+    let any: SocketAddr =
+        if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let asked = async {
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(address).await?;
+        socket.send(&[0]).await?;
+        socket.recv(&mut [0; 1]).await
+    };
+    match asked.await {
+        Err(error) => error,
+        // It answers to nonsense, so somebody is there.
+        Ok(_) => std::future::pending().await,
+    }
 }
 
 pub(crate) async fn accept(incoming: quinn::Incoming, configs: &ServerConfigs) -> Result<Established, LinkError> {

@@ -21,7 +21,7 @@ pub(crate) const SERVER_NAME: &str = "sinew";
 /// Our half of a TLS handshake: a certificate of libp2p's kind, made once, and its key.
 ///
 /// The scheme is libp2p's (libp2p-tls makes and checks the certificates), the configuration our own: libp2p-tls's asks for
-/// ChaCha20 first, which costs a third of the speed where AES is in hardware, and lets `SSLKEYLOGFILE` write out the keys.
+/// ChaCha20 first, which costs half of the speed where AES is in hardware, and lets `SSLKEYLOGFILE` write out the keys.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     key: Arc<CertifiedKey>,
