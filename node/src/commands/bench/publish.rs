@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
-use sinew_client::{Client, Publisher, Report};
+use sinew_client::{Client, PublishError, Publisher, Report};
 
 use super::pace::Schedule;
 use super::payload::{self, now_ns};
@@ -20,7 +20,10 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 32 << 10;
 
 /// Acknowledged batches of one publisher under way at once.
-const IN_FLIGHT: usize = 16;
+const BATCHES_IN_FLIGHT: usize = 16;
+
+/// Single acknowledged messages under way at once.
+const MESSAGES_IN_FLIGHT: usize = 1_024;
 
 pub(crate) fn run(bench: &BenchPublish, common: &Common, output: Output) -> anyhow::Result<Code> {
     super::block_on(measure(bench, common, output))
@@ -28,145 +31,169 @@ pub(crate) fn run(bench: &BenchPublish, common: &Common, output: Output) -> anyh
 
 async fn measure(bench: &BenchPublish, common: &Common, output: Output) -> anyhow::Result<Code> {
     let clients = super::connections(common, bench.publishers, "sinew bench pub").await?;
+    let publishers = clients.iter().map(|client| client.publisher(&bench.topic)).collect::<Result<Vec<_>, _>>()?;
     let bar = output.shows_progress().then(|| ProgressBar::new(bench.count));
+    let load = Load { bench, timeout: common.timeout, bar: bar.as_ref() };
+
     let start = Instant::now();
-    let start_ns = now_ns();
-    let publishers = clients.iter().enumerate().map(|(i, client)| {
-        let load = Load::new(bench, i as u64, client, start_ns, common.timeout, bar.as_ref());
-        async move { load?.run(bench.level, client).await }
-    });
-    let reports = try_join_all(publishers).await?;
+    let report = match bench.rate {
+        Some(rate) => load.paced(&publishers, Schedule::new(now_ns(), rate)).await?,
+        None => load.flat_out(&publishers).await?,
+    };
+    if bench.level == Level::Fire {
+        try_join_all(clients.iter().map(Client::flush)).await?;
+    }
     let secs = start.elapsed().as_secs_f64();
+
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
     let (msgs_per_s, mb_per_s) = rates(bench.count, bench.count * bench.size as u64, secs);
-    let sum = |field: fn(&Report) -> u64| reports.iter().flatten().map(field).sum::<u64>();
-    let acked = (bench.level == Level::Acked).then(|| Acked {
-        matched: sum(|report| report.matched),
-        delivered: sum(|report| report.delivered),
-        dropped: sum(|report| report.dropped),
-        unknown: sum(|report| report.unknown),
-    });
-    let complete = acked.as_ref().is_none_or(|acked| acked.delivered == acked.matched);
+    let acked = (bench.level == Level::Acked).then(|| Acked::of(&report));
     let result = Sent { sent: bench.count, secs: round(secs, 1e6), msgs_per_s, mb_per_s, acked };
     output.result(&result, result.words())?;
-    for client in &clients {
-        client.close().await?;
-    }
-    Ok(if complete { Code::Ok } else { Code::TimedOut })
+    try_join_all(clients.iter().map(Client::close)).await?;
+    Ok(if report.is_complete() { Code::Ok } else { Code::TimedOut })
 }
 
-/// What one publisher has to send.
+/// What is to be sent.
 struct Load<'a> {
-    publisher: Publisher,
-    /// Payloads of one batch, used again and again: the SDK copies them.
-    payloads: Vec<Vec<u8>>,
-    count: u64,
-    schedule: Option<Schedule>,
+    bench: &'a BenchPublish,
     timeout: Duration,
     bar: Option<&'a ProgressBar>,
 }
 
-impl<'a> Load<'a> {
-    fn new(
-        bench: &BenchPublish,
-        index: u64,
-        client: &Client,
-        start_ns: u64,
-        timeout: Duration,
-        bar: Option<&'a ProgressBar>,
-    ) -> anyhow::Result<Self> {
-        let publishers = u64::from(bench.publishers);
-        let batch = (BATCH_BYTES / bench.size).clamp(1, BATCH);
-        // The publishers take turns: each has the rate's share, and begins one message after the one before it.
-        let schedule = bench.rate.map(|rate| {
-            let own = rate / publishers as f64;
-            Schedule::new(start_ns + (index as f64 * 1e9 / rate) as u64, own)
-        });
-        Ok(Self {
-            publisher: client.publisher(&bench.topic)?,
-            payloads: vec![vec![b'.'; bench.size]; batch],
-            count: bench.count / publishers + u64::from(index < bench.count % publishers),
-            schedule,
-            timeout,
-            bar,
-        })
-    }
-
-    /// Sends everything, and returns when the node has it; with what became of it at level acked.
-    async fn run(self, level: Level, client: &Client) -> anyhow::Result<Option<Report>> {
-        match level {
+impl Load<'_> {
+    /// All publishers as fast as the node takes it. At level acked, gives what became of it.
+    async fn flat_out(&self, publishers: &[Publisher]) -> anyhow::Result<Report> {
+        let n = publishers.len() as u64;
+        let share = |index: u64| self.bench.count / n + u64::from(index < self.bench.count % n);
+        let shares = publishers.iter().zip((0..n).map(share));
+        match self.bench.level {
             Level::Fire => {
-                self.fire().await?;
-                client.flush().await?;
-                Ok(None)
+                try_join_all(shares.map(|(publisher, share)| self.fire(publisher, share))).await?;
+                Ok(Report::default())
             }
-            Level::Acked => self.acked().await.map(Some),
+            Level::Acked => {
+                let reports = try_join_all(shares.map(|(publisher, share)| self.acked(publisher, share))).await?;
+                Ok(reports.into_iter().fold(Report::default(), sum))
+            }
         }
     }
 
-    async fn fire(mut self) -> anyhow::Result<()> {
+    /// Payloads of the size asked for, as many as are handed over at once.
+    fn payloads(&self) -> Vec<Vec<u8>> {
+        let batch = (BATCH_BYTES / self.bench.size).clamp(1, BATCH);
+        vec![vec![b'.'; self.bench.size]; batch]
+    }
+
+    async fn fire(&self, publisher: &Publisher, count: u64) -> Result<(), PublishError> {
+        // Used again and again: the SDK copies them.
+        let mut payloads = self.payloads();
         let mut number = 0;
-        while number < self.count {
-            let n = self.stamp(number).await;
-            self.publisher.publish_batch(&self.payloads[..n]).await?;
-            number += n as u64;
+        while number < count {
+            let batch = stamp(&mut payloads, number, count);
+            publisher.publish_batch(batch).await?;
+            number += batch.len() as u64;
+            self.progress(batch.len());
         }
         Ok(())
     }
 
-    async fn acked(mut self) -> anyhow::Result<Report> {
-        let (publisher, timeout) = (self.publisher.clone(), self.timeout);
-        let batches = stream::unfold((0, &mut self), |(number, load)| async move {
-            if number >= load.count {
-                return None;
-            }
-            let n = load.stamp(number).await;
-            let payloads = load.payloads[..n].to_vec();
-            Some((payloads, (number + n as u64, load)))
-        });
-        let send = |payloads: Vec<Vec<u8>>| {
-            let publisher = &publisher;
-            async move { publisher.publish_batch_acked(&payloads, timeout).await }
+    async fn acked(&self, publisher: &Publisher, count: u64) -> Result<Report, PublishError> {
+        let step = self.payloads().len() as u64;
+        let send = |number: u64| async move {
+            let mut payloads = self.payloads();
+            let batch = stamp(&mut payloads, number, count);
+            let report = publisher.publish_batch_acked(batch, self.timeout).await?;
+            self.progress(batch.len());
+            Ok(report)
         };
-        let add = |mut total: Report, report: Report| async move {
-            total.matched += report.matched;
-            total.delivered += report.delivered;
-            total.dropped += report.dropped;
-            total.unknown += report.unknown;
-            Ok(total)
-        };
-        Ok(batches.map(send).buffered(IN_FLIGHT).try_fold(Report::default(), add).await?)
+        let batches = stream::iter((0..count.div_ceil(step)).map(|batch| batch * step)).map(send);
+        batches.buffered(BATCHES_IN_FLIGHT).try_fold(Report::default(), |a, b| async move { Ok(sum(a, b)) }).await
     }
 
-    /// Writes time and number into the payloads of the next batch, and says how many it has. Waits for the first one to
-    /// be due.
-    async fn stamp(&mut self, number: u64) -> usize {
-        let left = usize::try_from(self.count - number).unwrap_or(usize::MAX);
-        let most = self.payloads.len().min(left);
-        let n = match self.schedule {
-            None => {
-                let now = now_ns();
-                for (k, payload) in self.payloads[..most].iter_mut().enumerate() {
-                    payload::write(payload, now, number + k as u64);
-                }
-                most
+    /// The publishers in turn, each message when it is due.
+    async fn paced(&self, publishers: &[Publisher], schedule: Schedule) -> anyhow::Result<Report> {
+        match self.bench.level {
+            Level::Fire => {
+                self.paced_fire(publishers, schedule).await?;
+                Ok(Report::default())
             }
-            Some(schedule) => {
-                schedule.wait(number).await;
-                let due = schedule.due_by_now(number, most).max(1);
-                for (number, payload) in (number..).zip(&mut self.payloads[..due]) {
-                    payload::write(payload, schedule.due_ns(number), number);
-                }
-                due
-            }
-        };
-        if let Some(bar) = self.bar {
-            bar.inc(n as u64);
+            Level::Acked => Ok(self.paced_acked(publishers, schedule).await?),
         }
-        n
     }
+
+    async fn paced_fire(&self, publishers: &[Publisher], schedule: Schedule) -> Result<(), PublishError> {
+        let mut payload = vec![b'.'; self.bench.size];
+        let mut number = 0;
+        while number < self.bench.count {
+            schedule.wait(number).await;
+            let first = number;
+            while number < self.bench.count && schedule.is_due(number) {
+                self.turn(publishers, schedule, number, &mut payload).publish(&payload).await?;
+                number += 1;
+            }
+            self.progress((number - first) as usize);
+        }
+        Ok(())
+    }
+
+    async fn paced_acked(&self, publishers: &[Publisher], schedule: Schedule) -> Result<Report, PublishError> {
+        let send = |number: u64| async move {
+            let mut payload = vec![b'.'; self.bench.size];
+            let publisher = self.turn(publishers, schedule, number, &mut payload);
+            let report = publisher.publish_acked(&payload, self.timeout).await?;
+            self.progress(1);
+            Ok(report)
+        };
+        let due = stream::iter(0..self.bench.count).then(|number| async move {
+            schedule.wait(number).await;
+            number
+        });
+        due.map(send)
+            .buffer_unordered(MESSAGES_IN_FLIGHT)
+            .try_fold(Report::default(), |a, b| async move { Ok(sum(a, b)) })
+            .await
+    }
+
+    /// Whose turn message `number` is. Writes its head: its own number, and when it was due.
+    fn turn<'p>(
+        &self,
+        publishers: &'p [Publisher],
+        schedule: Schedule,
+        number: u64,
+        payload: &mut [u8],
+    ) -> &'p Publisher {
+        let n = publishers.len() as u64;
+        payload::write(payload, schedule.due_ns(number), number / n);
+        &publishers[(number % n) as usize]
+    }
+
+    fn progress(&self, messages: usize) {
+        if let Some(bar) = self.bar {
+            bar.inc(messages as u64);
+        }
+    }
+}
+
+/// Writes time and numbers from `number` on into as many payloads as are left to send.
+fn stamp(payloads: &mut [Vec<u8>], number: u64, count: u64) -> &[Vec<u8>] {
+    let left = usize::try_from(count - number).unwrap_or(usize::MAX);
+    let n = payloads.len().min(left);
+    let now = now_ns();
+    for (number, payload) in (number..).zip(&mut payloads[..n]) {
+        payload::write(payload, now, number);
+    }
+    &payloads[..n]
+}
+
+fn sum(mut total: Report, report: Report) -> Report {
+    total.matched += report.matched;
+    total.delivered += report.delivered;
+    total.dropped += report.dropped;
+    total.unknown += report.unknown;
+    total
 }
 
 /// What a measurement of publishing says.
@@ -187,6 +214,12 @@ struct Acked {
     delivered: u64,
     dropped: u64,
     unknown: u64,
+}
+
+impl Acked {
+    const fn of(report: &Report) -> Self {
+        Self { matched: report.matched, delivered: report.delivered, dropped: report.dropped, unknown: report.unknown }
+    }
 }
 
 impl Sent {
