@@ -222,7 +222,9 @@ async fn an_invalid_topic_is_refused_with_position_and_rule() -> Result<()> {
 
 #[tokio::test]
 async fn one_subscription_too_many_is_refused_by_name_and_the_others_stay() -> Result<()> {
-    let mut scene = Scene::new(&["--set", "limits.max-subscriptions-per-client=10", "--set", "limits.max-subscriptions=15"]).await?;
+    let mut scene =
+        Scene::new(&["--set", "limits.max-subscriptions-per-client=10", "--set", "limits.max-subscriptions=15"])
+            .await?;
     let mut one = Stranger::welcomed(&scene.node.url("unix")).await?;
     for number in 0..10 {
         ensure!(one.subscribe(number, "a", Policy::DropOldest).await?.is_none());
@@ -246,7 +248,9 @@ async fn bombs_are_refused_before_they_go_off() -> Result<()> {
     // Headers: more than fit, and a length that runs past the end.
     let headers = vec![b'x'; 4097];
     scene.refuses(&over(Limit::HeaderBytes, 4096), || publish("a", &block(&headers, b""), |_| {})).await?;
-    scene.calls_a_violation("headers is cut short", || publish("a", &block(&[9, 0xff, 0xff, b'k'], b""), |_| {})).await?;
+    scene
+        .calls_a_violation("headers is cut short", || publish("a", &block(&[9, 0xff, 0xff, b'k'], b""), |_| {}))
+        .await?;
     // Compression: an announced gigabyte, and a stream that unpacks to more than it says.
     let packed = |len: u32| {
         move || {
@@ -261,7 +265,9 @@ async fn bombs_are_refused_before_they_go_off() -> Result<()> {
     scene.refuses(&over(Limit::FrameBytes, run), packed(1 << 30)).await?;
     scene.calls_a_violation("packed entries", packed(100_000)).await?;
     // A count that is not true.
-    scene.calls_a_violation("as many messages", || publish("a", &block(&[], b"1"), |header| header.messages = 7)).await?;
+    scene
+        .calls_a_violation("as many messages", || publish("a", &block(&[], b"1"), |header| header.messages = 7))
+        .await?;
     scene.calls_a_violation("sequence number", || publish("a", &block(&[], b"1"), |h| h.first_seq = u64::MAX)).await?;
     // A payload over the limit in a frame within its own.
     let big = vec![0; (1 << 20) + 1];

@@ -23,7 +23,11 @@ async fn a_message_arrives_over_each_transport() -> Result<()> {
         let [result] = &published.json()?[..] else { panic!("one result: {}", published.stdout) };
         assert_eq!((&result["topic"], &result["matched"]), (&json!("sensors.kitchen.temp"), &json!(1)), "{scheme}");
         let message = subscriber.json().await?;
-        assert_eq!((&message["topic"], &message["payload"]), (&json!("sensors.kitchen.temp"), &json!("21.5")), "{scheme}");
+        assert_eq!(
+            (&message["topic"], &message["payload"]),
+            (&json!("sensors.kitchen.temp"), &json!("21.5")),
+            "{scheme}"
+        );
         assert_eq!(message["seq"], json!(1), "{scheme}");
         assert!(message["publisher"].as_str().is_some_and(|id| id.starts_with("12D3KooW")), "{scheme}: {message}");
         assert_eq!(subscriber.end().await?, Some(0));

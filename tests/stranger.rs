@@ -174,11 +174,13 @@ pub fn block(headers: &[u8], payload: &[u8]) -> Bytes {
     block.put_u16_le(0);
     block.put_slice(headers);
     block.put_slice(payload);
-    debug_assert!(headers.len() > 4096 || {
-        let mut same = BytesMut::new();
-        Entry { id: &[], headers, payload }.encode(&mut same);
-        same == block
-    });
+    debug_assert!(
+        headers.len() > 4096 || {
+            let mut same = BytesMut::new();
+            Entry { id: &[], headers, payload }.encode(&mut same);
+            same == block
+        }
+    );
     block.freeze()
 }
 

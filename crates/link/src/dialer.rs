@@ -147,7 +147,7 @@ impl Dialer {
         if let Some(endpoint) = slot {
             return Ok(endpoint.clone());
         }
-        let endpoint = quic::endpoint(any, None, &self.0.config)?;
+        let endpoint = quic::dialling_endpoint(any, &self.0.config)?;
         *slot = Some(endpoint.clone());
         Ok(endpoint)
     }

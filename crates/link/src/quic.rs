@@ -2,6 +2,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -9,6 +10,8 @@ use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError,
     RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, TransportErrorCode, VarInt, WriteError,
 };
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use sinew_wire::PeerId;
 use tokio::io::ReadBuf;
@@ -24,6 +27,10 @@ use crate::{LinkConfig, LinkError, socket};
 const CLOSE_DROPPED: VarInt = VarInt::from_u32(0);
 /// The peer gave the link up on purpose.
 const CLOSE_ABORTED: VarInt = VarInt::from_u32(1);
+
+/// How often a dialer makes the transport send something. A listener that was restarted answers the next packet with a
+/// reset: this is how long it takes an idle link to notice.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// First packets of strangers that may wait to be accepted, and the memory of what follows them.
 const MAX_WAITING: usize = 1024;
@@ -87,7 +94,7 @@ pub(crate) fn listen(
     let mut local = server.clone();
     local.transport_config(Arc::new(transport(config, true, 1)));
     server.transport_config(Arc::new(transport(config, false, 1)));
-    let endpoint = endpoint(address, Some(server.clone()), config)?;
+    let endpoint = endpoint(address, known_after_restart(credentials), Some(server.clone()), config)?;
     Ok((endpoint, ServerConfigs { local: Arc::new(local), remote: Arc::new(server) }))
 }
 
@@ -104,9 +111,33 @@ impl From<io::Error> for ListenError {
     }
 }
 
-/// Also for dialling. Must be called inside of a tokio runtime.
-pub(crate) fn endpoint(address: SocketAddr, server: Option<ServerConfig>, config: &LinkConfig) -> io::Result<Endpoint> {
-    let mut endpoint = EndpointConfig::default();
+/// A listener that was killed and started again answers packets of its former links with a stateless reset (RFC 9000,
+/// section 10.3), so that its peers need not wait for a timeout. For that it must recognise connection ids it gave out
+/// in its former life, and derive the same reset tokens from them: both keys come from the identity.
+fn known_after_restart(credentials: &Credentials) -> EndpointConfig {
+    let reset = credentials.secret_for(b"sinew/1 stateless reset");
+    let ids = credentials.secret_for(b"sinew/1 connection ids");
+    let ids = ids.first_chunk().copied().map(u64::from_le_bytes).expect("32 bytes begin with 8");
+    let mut endpoint = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
+    // Each reset is smaller than the packet it answers, so nothing is amplified; 50 a second, quinn's default, would keep
+    // thousands of links waiting.
+    endpoint.min_reset_interval(Duration::from_millis(1));
+    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    endpoint
+}
+
+/// For dialling.
+pub(crate) fn dialling_endpoint(address: SocketAddr, config: &LinkConfig) -> io::Result<Endpoint> {
+    endpoint(address, EndpointConfig::default(), None, config)
+}
+
+/// Must be called inside of a tokio runtime.
+fn endpoint(
+    address: SocketAddr,
+    mut endpoint: EndpointConfig,
+    server: Option<ServerConfig>,
+    config: &LinkConfig,
+) -> io::Result<Endpoint> {
     let largest = config.local_udp_payload.max(config.remote_udp_payload);
     endpoint
         .max_udp_payload_size(largest)
@@ -149,7 +180,9 @@ pub(crate) async fn connect(
     let tls = credentials.client_config(Arc::clone(&verifier)).map_err(|error| setup(&error))?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| setup(&error))?;
     let mut client = ClientConfig::new(Arc::new(crypto));
-    client.transport_config(Arc::new(transport(config, is_local(address), 0)));
+    let mut transport = transport(config, is_local(address), 0);
+    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    client.transport_config(Arc::new(transport));
     let connecting = endpoint.connect_with(client, address, SERVER_NAME).map_err(|error| setup(&error))?;
     let connection = tokio::select! {
         biased;

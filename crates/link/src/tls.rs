@@ -26,6 +26,7 @@ pub(crate) const SERVER_NAME: &str = "sinew";
 pub(crate) struct Credentials {
     key: Arc<CertifiedKey>,
     provider: Arc<CryptoProvider>,
+    identity: Identity,
 }
 
 impl Credentials {
@@ -33,7 +34,16 @@ impl Credentials {
         let (certificate, key) = certificate::generate(identity.keys()).map_err(|error| error.to_string())?;
         let key = ring::sign::any_ecdsa_type(&key).map_err(|error| error.to_string())?;
         let provider = CryptoProvider { cipher_suites: cipher_suites(), ..ring::default_provider() };
-        Ok(Self { key: Arc::new(CertifiedKey::new(vec![certificate], key)), provider: Arc::new(provider) })
+        Ok(Self {
+            key: Arc::new(CertifiedKey::new(vec![certificate], key)),
+            provider: Arc::new(provider),
+            identity: identity.clone(),
+        })
+    }
+
+    /// A secret that is the same whenever this identity asks for it, and tells nothing of its key.
+    pub(crate) fn secret_for(&self, purpose: &[u8]) -> [u8; 32] {
+        self.identity.keys().derive_secret(purpose).expect("an Ed25519 key has a secret to derive from")
     }
 
     /// Sessions are not resumed: links are long, and every one proves both peers anew.
