@@ -28,6 +28,7 @@ pub(crate) async fn write(
     let mut chunks = Vec::new();
     let mut spares = Spares::default();
     let mut spare = BytesMut::new();
+    let mut looked_again = false;
     loop {
         match shared.collect(&mut chunks, &mut spare) {
             Next::Write => {
@@ -40,6 +41,12 @@ pub(crate) async fn write(
                 spares.refill(&mut spare);
                 // A publisher that never pauses must not keep the tasks beside this one from their turn.
                 tokio::task::consume_budget().await;
+                looked_again = false;
+            }
+            // A publisher at full speed has more a moment later, and to wake a sleeping writer costs it more than that.
+            Next::Wait if !looked_again => {
+                looked_again = true;
+                tokio::task::yield_now().await;
             }
             Next::Wait => {
                 shared.work().await;

@@ -79,6 +79,8 @@ struct State {
     max_frame: usize,
     /// How many stand in line for room.
     waiting: usize,
+    /// Entry bytes published past the first of them.
+    barged: usize,
     /// Bytes published since a publisher has yielded to the other tasks of its thread.
     unyielded: usize,
     next_seq: u64,
@@ -165,11 +167,9 @@ impl Shared {
         let next = match (chunks.is_empty(), state.finish) {
             (false, _) => Next::Write,
             (true, true) => Next::Finish,
-            (true, false) => {
-                state.writer_waits = true;
-                Next::Wait
-            }
+            (true, false) => Next::Wait,
         };
+        state.writer_waits = next == Next::Wait;
         let room = next == Next::Write && state.waiting > 0;
         drop(state);
         if room {
@@ -213,7 +213,14 @@ impl Shared {
         let _turn = self.turn.acquire().await.expect("the line is never closed");
         loop {
             // Whoever has the turn is the only one to wait for room, and the notification is kept until it does.
-            match self.with(&mut attempt)? {
+            let served = self.with(|state| {
+                let done = attempt(state);
+                if !matches!(done, Ok(None)) {
+                    state.barged = 0;
+                }
+                done
+            });
+            match served? {
                 Some(done) => return Ok(done),
                 None => self.room.notified().await,
             }
@@ -221,7 +228,7 @@ impl Shared {
     }
 }
 
-/// A place in the line for room. As long as there are any, nobody publishes past them.
+/// A place in the line for room. As long as there are any, nobody publishes much past them.
 struct Place<'a>(&'a Shared);
 
 impl<'a> Place<'a> {
@@ -252,6 +259,7 @@ impl State {
             limits: EntryLimits::default(),
             max_frame: 0,
             waiting: 0,
+            barged: 0,
             unyielded: 0,
             next_seq: 1,
             results: Results::default(),

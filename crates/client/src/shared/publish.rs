@@ -23,6 +23,10 @@ pub(crate) struct Parcel<'a> {
     pub(crate) entries: &'a [Entry<'a>],
 }
 
+/// Entry bytes that others may publish past the first in line once there is room, before it has woken up. Without it, two
+/// publishers that have met in the line once would queue behind each other for every message from then on.
+const BARGE_BYTES: usize = 64 << 10;
+
 enum Attempt {
     Done(u64),
     /// Let the others have their turn, then try again.
@@ -45,7 +49,7 @@ impl Shared {
 
     /// Publishes now, or says that there is no room.
     pub(crate) fn try_publish(&self, parcel: &Parcel<'_>) -> Result<u64, PublishError> {
-        let published = self.with(|state| if state.waiting > 0 { Ok(None) } else { state.append(parcel) })?;
+        let published = self.with(|state| state.append_past_line(parcel))?;
         published.ok_or(PublishError::Full)
     }
 
@@ -93,10 +97,20 @@ impl State {
             self.unyielded = 0;
             return Ok(Attempt::Yield);
         }
-        if self.waiting > 0 {
-            return Ok(Attempt::Wait);
+        Ok(self.append_past_line(parcel)?.map_or(Attempt::Wait, Attempt::Done))
+    }
+
+    /// Appends the parcel if there is room, and if those who wait in line have not waited for too many others.
+    fn append_past_line(&mut self, parcel: &Parcel<'_>) -> Result<Option<u64>, PublishError> {
+        if self.waiting > 0 && self.barged >= BARGE_BYTES {
+            return Ok(None);
         }
-        Ok(self.append(parcel)?.map_or(Attempt::Wait, Attempt::Done))
+        let before = self.unyielded;
+        let seq = self.append(parcel)?;
+        if self.waiting > 0 {
+            self.barged += self.unyielded - before;
+        }
+        Ok(seq)
     }
 
     /// Appends the parcel to the batch and returns its first sequence number; `None` when there is no room.
