@@ -48,6 +48,20 @@ pub(crate) enum Was {
     Ended,
 }
 
+/// Entry bytes that the application has taken for which credit returns as soon as it has taken everything, and not only at
+/// half a window: the node may have granted a smaller window than was asked for, and would wait for ever.
+const DRY_BYTES: u64 = 32 << 10;
+
+/// What [`Inbox::take`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Items,
+    /// Nothing yet. The frame is credit to send, if there is any.
+    Nothing(Option<(u64, Control)>),
+    /// Nothing, and nothing will come.
+    Ended,
+}
+
 /// Runs between the reader of the link and the stream of one subscription.
 ///
 /// Bounded by the delivery window, which the node may not overrun, and once more the same for what came over earlier
@@ -64,6 +78,8 @@ struct State {
     phase: Phase,
     link: u64,
     window: ReceiveWindow,
+    /// Entry bytes that the application has taken, and no credit returned for.
+    unreturned: u64,
     queue: VecDeque<Item>,
     /// Entry bytes of the runs in `queue`.
     queued: u64,
@@ -105,6 +121,7 @@ impl Inbox {
             phase: Phase::Asked(answer),
             link: 0,
             window: ReceiveWindow::new(0, 0),
+            unreturned: 0,
             queue: VecDeque::new(),
             queued: 0,
             topic: None,
@@ -138,6 +155,7 @@ impl Inbox {
         }
         state.link = window.link;
         state.window = ReceiveWindow::new(self.options.window, window.max_overdraw);
+        state.unreturned = 0;
         state.trim(self.options.window);
         state.phase.was()
     }
@@ -236,24 +254,25 @@ impl Inbox {
         wake(state);
     }
 
-    /// Moves everything that is here into `into`, which is empty. `None` when nothing is here and nothing will come;
-    /// `false` when nothing is here yet: then the waker of `cx` is called when there is.
-    pub(crate) fn take(&self, into: &mut VecDeque<Item>, cx: &mut Context<'_>) -> Option<bool> {
+    /// Moves everything that is here into `into`, which is empty. When nothing is here yet, the waker of `cx` is called
+    /// once there is.
+    pub(crate) fn take(&self, into: &mut VecDeque<Item>, cx: &mut Context<'_>) -> Taken {
         debug_assert!(into.is_empty());
         let mut state = self.state.lock();
         if !state.queue.is_empty() {
             std::mem::swap(&mut state.queue, into);
             state.queued = 0;
-            return Some(true);
+            return Taken::Items;
         }
         if matches!(state.phase, Phase::Ended(_)) {
-            return None;
+            return Taken::Ended;
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        Some(false)
+        let credit = if state.unreturned >= DRY_BYTES { state.window.flush() } else { None };
+        Taken::Nothing(credit.map(|bytes| (state.link, self.credit(&mut state, bytes))))
     }
 
     /// The application has taken so many entry bytes that came over this link. Returns the credit to send, if it is worth
@@ -263,8 +282,14 @@ impl Inbox {
         if state.link != link {
             return None;
         }
+        state.unreturned += bytes;
         let bytes = state.window.consume(bytes)?;
-        Some(Control::DeliverCredit { subscription: self.number, bytes })
+        Some(self.credit(&mut state, bytes))
+    }
+
+    const fn credit(&self, state: &mut State, bytes: u64) -> Control {
+        state.unreturned = 0;
+        Control::DeliverCredit { subscription: self.number, bytes }
     }
 }
 
@@ -383,6 +408,23 @@ mod tests {
     }
 
     #[test]
+    fn credit_returns_when_there_is_nothing_left_to_take() {
+        let (inbox, _answered) = inbox(1 << 20);
+        let mut items = VecDeque::new();
+        let mut take = |taken: u64| {
+            assert_eq!(inbox.consume(1, taken), None, "is less than half a window");
+            inbox.take(&mut items, &mut Context::from_waker(Waker::noop()))
+        };
+        for _ in 0..400 {
+            inbox.state.lock().window.receive(100).expect("fits");
+        }
+        assert_eq!(take(DRY_BYTES - 1), Taken::Nothing(None));
+        let credit = Control::DeliverCredit { subscription: 1, bytes: DRY_BYTES };
+        assert_eq!(take(1), Taken::Nothing(Some((1, credit))));
+        assert_eq!(take(1), Taken::Nothing(None));
+    }
+
+    #[test]
     fn phases_follow_the_answers_of_the_node() {
         let (inbox, mut answered) = inbox(1_000);
         assert_eq!(inbox.begin_link(LinkWindow { link: 2, max_overdraw: 0 }), Was::Asked);
@@ -395,8 +437,8 @@ mod tests {
         assert_eq!(take(&inbox), ["resumed"]);
         assert_eq!(inbox.begin_link(LinkWindow { link: 4, max_overdraw: 0 }), Was::Ended);
         assert_eq!(inbox.ended(), Some(SubscribeError::Closed));
-        let none = inbox.take(&mut VecDeque::new(), &mut Context::from_waker(Waker::noop()));
-        assert_eq!(none, None);
+        let end = inbox.take(&mut VecDeque::new(), &mut Context::from_waker(Waker::noop()));
+        assert_eq!(end, Taken::Ended);
         assert!(!inbox.deliver(run(1, 4)).expect("is ignored"));
     }
 

@@ -11,7 +11,7 @@ use sinew_wire::{Control, Policy, check_group};
 
 use crate::client::Handle;
 use crate::delivery::{Message, Run};
-use crate::inbox::{Item, SubscribeOptions};
+use crate::inbox::{Item, SubscribeOptions, Taken};
 use crate::shared::Registration;
 use crate::{Client, SubscribeError};
 
@@ -219,9 +219,14 @@ impl Subscription {
             // A stream that never runs dry must not keep the tasks beside it from their turn.
             let progress = ready!(tokio::task::coop::poll_proceed(cx));
             match self.registration.inbox.take(&mut self.local, cx) {
-                Some(true) => progress.made_progress(),
-                Some(false) => return Poll::Pending,
-                None => self.ended = true,
+                Taken::Items => progress.made_progress(),
+                Taken::Nothing(credit) => {
+                    if let Some((link, credit)) = credit {
+                        let _link_gone = self.handle.shared().urgent(link, &credit);
+                    }
+                    return Poll::Pending;
+                }
+                Taken::Ended => self.ended = true,
             }
         }
     }
