@@ -28,6 +28,7 @@ pub struct Builder {
     realm: String,
     name: String,
     identity: Option<Identity>,
+    dialer: Option<Dialer>,
     max_message_bytes: usize,
     config: Config,
 }
@@ -77,6 +78,7 @@ impl Builder {
             realm: "default".to_owned(),
             name: String::new(),
             identity: None,
+            dialer: None,
             max_message_bytes: MAX_PAYLOAD,
             config: Config {
                 compression: false,
@@ -132,6 +134,14 @@ impl Builder {
         self
     }
 
+    /// Dials as another client of this process does: with its identity, its limits of time and size for links and, over
+    /// QUIC, from its UDP socket. The buffers of a socket take megabytes, which counts where a process has hundreds of clients.
+    /// Overrides [`Builder::identity`].
+    pub fn beside(mut self, other: &Client) -> Self {
+        self.dialer = Some(other.dialer().clone());
+        self
+    }
+
     /// Packs runs of more than 1 KiB by lz4 where that makes them smaller, for slow networks. Costs time of both ends; off by
     /// default. What comes packed is read in either case.
     pub const fn compression(mut self, on: bool) -> Self {
@@ -179,7 +189,7 @@ impl Builder {
     /// No server, realm or name not valid; or, when all servers have failed, the most telling of their errors: a refusal before
     /// a failed link.
     pub async fn connect(self) -> Result<Client, ConnectError> {
-        let Self { servers, realm, name, identity, max_message_bytes, mut config } = self;
+        let Self { servers, realm, name, identity, dialer, max_message_bytes, mut config } = self;
         let servers = Servers::new(servers?)?;
         let hello = Hello {
             version: PROTOCOL_VERSION,
@@ -197,11 +207,9 @@ impl Builder {
             handshake_timeout: config.connect_timeout,
             ..LinkConfig::default()
         };
-        let identity = identity.unwrap_or_else(Identity::generate);
-        let peer = identity.peer_id();
-        let dialer = Dialer::new(identity, link);
-        let shared = driver::start(servers, dialer, hello, config).await?;
-        Ok(Client::new(shared, peer))
+        let dialer = dialer.unwrap_or_else(|| Dialer::new(identity.unwrap_or_else(Identity::generate), link));
+        let shared = driver::start(servers, dialer.clone(), hello, config).await?;
+        Ok(Client::new(shared, dialer))
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sinew_link::Address;
+use sinew_link::{Address, Dialer};
 use sinew_wire::PeerId;
 use sinew_wire::entry::Entry;
 
@@ -20,7 +20,7 @@ use crate::{FlushError, PublishError, SubscribeError};
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
-    peer: PeerId,
+    dialer: Dialer,
 }
 
 /// Ends the connection when nobody holds it any more.
@@ -60,8 +60,12 @@ impl Client {
         Builder::new()
     }
 
-    pub(crate) fn new(shared: Arc<Shared>, peer: PeerId) -> Self {
-        Self { handle: Arc::new(Handle(shared)), peer }
+    pub(crate) fn new(shared: Arc<Shared>, dialer: Dialer) -> Self {
+        Self { handle: Arc::new(Handle(shared)), dialer }
+    }
+
+    pub(crate) const fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     pub(crate) const fn handle(&self) -> &Arc<Handle> {
@@ -73,8 +77,8 @@ impl Client {
     }
 
     /// The identity of this client: [`Message::publisher`](crate::Message::publisher) of what it publishes.
-    pub const fn peer_id(&self) -> PeerId {
-        self.peer
+    pub fn peer_id(&self) -> PeerId {
+        self.dialer.peer_id()
     }
 
     /// The connection of the moment; `None` while there is none.
@@ -173,6 +177,6 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("peer", &self.peer).field("connection", &self.connection()).finish()
+        f.debug_struct("Client").field("peer", &self.peer_id()).field("connection", &self.connection()).finish()
     }
 }

@@ -11,24 +11,17 @@ use crate::cli::{Common, Policy};
 use crate::exit::{Code, failure};
 
 /// What a command wants of its connection.
-pub(crate) struct Wish {
+pub(crate) struct Wish<'a> {
     /// Shown where clients are listed.
     pub(crate) name: &'static str,
     /// What to do when the connection is lost.
     pub(crate) reconnect: Reconnect,
+    /// Whose identity and socket to share.
+    pub(crate) beside: Option<&'a Client>,
 }
 
 /// Connects as the common flags say.
-pub(crate) async fn connect(common: &Common, wish: Wish) -> anyhow::Result<Client> {
-    let identity = match &common.identity {
-        Some(path) => Some(Identity::load(path).context("make an identity with `sinew key new --identity FILE`")?),
-        None => None,
-    };
-    connect_as(common, wish, identity).await
-}
-
-/// Connects with this identity, or a new one.
-pub(crate) async fn connect_as(common: &Common, wish: Wish, identity: Option<Identity>) -> anyhow::Result<Client> {
+pub(crate) async fn connect(common: &Common, wish: Wish<'_>) -> anyhow::Result<Client> {
     let mut builder = Client::builder()
         .servers(common.server.iter().map(ToString::to_string))
         .name(wish.name)
@@ -38,8 +31,10 @@ pub(crate) async fn connect_as(common: &Common, wish: Wish, identity: Option<Ide
     if let Some(realm) = &common.realm {
         builder = builder.realm(realm.clone());
     }
-    if let Some(identity) = identity {
-        builder = builder.identity(identity);
+    if let Some(other) = wish.beside {
+        builder = builder.beside(other);
+    } else if let Some(path) = &common.identity {
+        builder = builder.identity(Identity::load(path).context("make one with `sinew key new --identity FILE`")?);
     }
     Ok(builder.connect().await?)
 }

@@ -25,7 +25,7 @@ const LONG: u64 = 10_000;
 
 pub(crate) async fn run(publish: Publish, common: Common, output: Output) -> anyhow::Result<Code> {
     let payload = payload(&publish).await?;
-    let client = connect(&common, Wish { name: "sinew pub", reconnect: Reconnect::never() }).await?;
+    let client = connect(&common, Wish { name: "sinew pub", reconnect: Reconnect::never(), beside: None }).await?;
     let progress = (publish.count >= LONG && output.shows_progress()).then(|| ProgressBar::new(publish.count));
     let job = Job { payload, publish, timeout: common.timeout, progress };
     let wants_report = output.is_json() || job.publish.level == Level::Acked || job.publish.require_subscribers;

@@ -19,7 +19,7 @@ use crate::output::Output;
 const CHUNK: usize = 256;
 
 pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) -> anyhow::Result<Code> {
-    let client = connect(&common, Wish { name: "sinew sub", reconnect: Reconnect::default() }).await?;
+    let client = connect(&common, Wish { name: "sinew sub", reconnect: Reconnect::default(), beside: None }).await?;
     tokio::spawn(tell(client.events(), output));
     let mut subscriptions = Vec::new();
     for pattern in &subscribe.patterns {

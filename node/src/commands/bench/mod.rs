@@ -11,19 +11,30 @@ use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use sinew_client::{Client, Reconnect};
 
-use super::connect::{Wish, connect_as};
+use super::connect::{Wish, connect};
 use crate::cli::Common;
 use crate::exit::Code;
 
-/// Handshakes under way at once.
-const HANDSHAKES: usize = 32;
+/// Connections that share a UDP socket, where they are QUIC, and connect at once. With one each, the sockets' buffers would be
+/// most of what is measured; with one for all, so would be the loss where a thousand answers meet.
+const PER_SOCKET: usize = 32;
 
 /// Opens so many connections. A lost one ends the measurement: what it would say is not what was asked.
 async fn connections(common: &Common, n: u32, name: &'static str) -> anyhow::Result<Vec<Client>> {
-    let identity =
-        common.identity.as_ref().filter(|_| n == 1).map(|path| sinew_client::Identity::load(path)).transpose()?;
-    let one = |_| connect_as(common, Wish { name, reconnect: Reconnect::never() }, identity.clone());
-    stream::iter(0..n).map(one).buffered(HANDSHAKES).try_collect().await
+    let n = n as usize;
+    let mut clients = Vec::with_capacity(n);
+    while clients.len() < n {
+        let first = connect(common, wish(name, None)).await?;
+        let others = (n - clients.len()).min(PER_SOCKET) - 1;
+        let others = stream::iter(0..others).map(|_| connect(common, wish(name, Some(&first)))).buffered(PER_SOCKET);
+        clients.extend(others.try_collect::<Vec<_>>().await?);
+        clients.push(first);
+    }
+    Ok(clients)
+}
+
+const fn wish<'a>(name: &'static str, beside: Option<&'a Client>) -> Wish<'a> {
+    Wish { name, reconnect: Reconnect::never(), beside }
 }
 
 /// Runs a measurement. One thread: hand-over between threads costs more than the work they would share.
