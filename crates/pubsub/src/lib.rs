@@ -1,7 +1,7 @@
 //! Subscriptions, topic plans, delivery queues and retained values of one node.
 //!
 //! The unit of work is the [`Run`]: consecutive messages of one publisher on one topic. A session's [`Publisher`]
-//! finds the topic's [plan](plan) (who is to get it), and pushes a [`Slice`] (a reference) into the queue of each
+//! finds the topic's [plan] (who is to get it), and pushes a [`Slice`] (a reference) into the queue of each
 //! [`Subscription`]. Whoever got something to send stands in line in its session's [`Outbox`], which the session's
 //! writer empties.
 //!

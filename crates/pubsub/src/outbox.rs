@@ -138,7 +138,7 @@ impl Outbox {
         self.features
     }
 
-    /// Queues a control frame. A session that has left [`MAX_CONTROL_BYTES`] unread is closed instead.
+    /// Queues a control frame. A session that has left 1 MiB unread is closed instead.
     pub fn control(&self, control: &Control) {
         let mut state = self.state.lock();
         if state.closing.is_some() {
