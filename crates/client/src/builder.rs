@@ -134,9 +134,11 @@ impl Builder {
         self
     }
 
-    /// Dials as another client of this process does: with its identity, its limits of time and size for links and, over
-    /// QUIC, from its UDP socket. The buffers of a socket take megabytes, which counts where a process has hundreds of clients.
-    /// Overrides [`Builder::identity`].
+    /// Dials as another client of this process does: as the same identity and, over QUIC, from the same UDP socket. The buffers
+    /// of a socket take megabytes, which counts where a process has hundreds of clients.
+    ///
+    /// In place of [`Builder::identity`]. [`Builder::max_message_bytes`] has to be that of the other client, and its
+    /// [`Builder::connect_timeout`] holds for handshakes too.
     pub fn beside(mut self, other: &Client) -> Self {
         self.dialer = Some(other.dialer().clone());
         self

@@ -18,23 +18,23 @@ use crate::{FlushError, PublishError, SubscribeError};
 /// It lives until [`Client::close`], or until the last of its clones, publishers and subscriptions is dropped: then it ends
 /// at once, and what was published and not yet sent is lost. [`Client::flush`] or close first.
 #[derive(Clone)]
-pub struct Client {
-    handle: Arc<Handle>,
+pub struct Client(Arc<Handle>);
+
+/// Ends the connection when nobody holds it any more.
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
     dialer: Dialer,
 }
 
-/// Ends the connection when nobody holds it any more.
-pub(crate) struct Handle(Arc<Shared>);
-
 impl Handle {
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
-        &self.0
+        &self.shared
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.stopped.cancel();
+        self.shared.stopped.cancel();
     }
 }
 
@@ -61,24 +61,24 @@ impl Client {
     }
 
     pub(crate) fn new(shared: Arc<Shared>, dialer: Dialer) -> Self {
-        Self { handle: Arc::new(Handle(shared)), dialer }
+        Self(Arc::new(Handle { shared, dialer }))
     }
 
-    pub(crate) const fn dialer(&self) -> &Dialer {
-        &self.dialer
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.0.dialer
     }
 
     pub(crate) const fn handle(&self) -> &Arc<Handle> {
-        &self.handle
+        &self.0
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        self.handle.shared()
+        &self.0.shared
     }
 
     /// The identity of this client: [`Message::publisher`](crate::Message::publisher) of what it publishes.
     pub fn peer_id(&self) -> PeerId {
-        self.dialer.peer_id()
+        self.dialer().peer_id()
     }
 
     /// The connection of the moment; `None` while there is none.

@@ -47,6 +47,17 @@ async fn introduces_itself_and_knows_whom_it_has_met() {
 }
 
 #[tokio::test]
+async fn clients_side_by_side_are_one_peer_and_two_publishers() {
+    let mut node = Node::on("quic://127.0.0.1:0").await;
+    let (one, first) = node.connected().await;
+    let (other, second) = node.connected_by(node.builder().beside(&one), node.welcome()).await;
+    assert_eq!(one.peer_id(), other.peer_id());
+    assert_eq!(first.publisher, second.publisher);
+    let instance = |hello: Option<sinew_wire::Hello>| hello.expect("was said").instance;
+    assert_ne!(instance(first.hello), instance(second.hello));
+}
+
+#[tokio::test]
 async fn a_full_node_is_an_error_that_names_the_limit() {
     let mut node = Node::on_unix().await;
     let refusal = Refusal::Limit { limit: Limit::Clients, allowed: 10_000 };
