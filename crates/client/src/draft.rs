@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -31,7 +32,7 @@ use crate::{Client, PublishError};
 #[derive(Clone)]
 pub struct Draft<P = [u8; 0]> {
     client: Client,
-    topic: Box<str>,
+    topic: Arc<str>,
     checked: bool,
     options: RunOptions,
     id: Vec<u8>,
@@ -46,7 +47,7 @@ impl Draft {
         Self { checked: false, ..Self::of_publisher(client, topic.into(), RunOptions::default()) }
     }
 
-    pub(crate) fn of_publisher(client: Client, topic: Box<str>, options: RunOptions) -> Self {
+    pub(crate) fn of_publisher(client: Client, topic: Arc<str>, options: RunOptions) -> Self {
         Self {
             client,
             topic,

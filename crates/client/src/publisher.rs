@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_wire::entry::Entry;
@@ -17,7 +18,7 @@ const SHARE_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Publisher {
     client: Client,
-    topic: Box<str>,
+    topic: Arc<str>,
     options: RunOptions,
 }
 
@@ -143,7 +144,7 @@ impl Publisher {
 
     /// Begins a message with headers, an id or a result. Options of the publisher hold for it too.
     pub fn message(&self) -> Draft {
-        Draft::of_publisher(self.client.clone(), self.topic.clone(), self.options)
+        Draft::of_publisher(self.client.clone(), Arc::clone(&self.topic), self.options)
     }
 
     fn shared(&self) -> &Shared {
@@ -154,7 +155,7 @@ impl Publisher {
         RunOptions { flags: self.options.flags.with(Flags::ACKED), deadline_ms: millis(deadline), ..self.options }
     }
 
-    const fn parcel<'a>(&'a self, options: RunOptions, entries: &'a [Entry<'a>]) -> Parcel<'a> {
+    fn parcel<'a>(&'a self, options: RunOptions, entries: &'a [Entry<'a>]) -> Parcel<'a> {
         Parcel { topic: &self.topic, checked: true, options, entries }
     }
 }

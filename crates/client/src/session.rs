@@ -127,7 +127,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = shared.stopped.cancelled() => return End::Closed,
-                written = &mut self.writing => return self.written(written.ok()),
+                // Before the writer, which often finds out first that the link is gone: the node may have said why.
                 filled = self.reader.fill() => {
                     heard = Instant::now();
                     let read = match filled {
@@ -140,6 +140,7 @@ impl Session {
                         return self.stop(stop).await;
                     }
                 }
+                written = &mut self.writing => return self.written(written.ok()).await,
                 _ = beat.tick() => {
                     if heard.elapsed() >= self.idle_timeout {
                         self.farewell(Some(Refusal::Idle(heard.elapsed().as_millis() as u64))).await;
@@ -153,13 +154,34 @@ impl Session {
         }
     }
 
-    /// The writer has ended: all is said, or the link is broken.
-    fn written(&self, outcome: Option<Result<(), LinkError>>) -> End {
-        match outcome {
-            _ if self.shared.closing.is_cancelled() => End::Closed,
-            Some(Err(error)) => End::Lost(DisconnectReason::Broken(error.to_string())),
-            _ => End::Lost(DisconnectReason::Broken("its writer has ended".to_owned())),
+    /// The writer has ended: all is said, or the link is broken. Hears the node's last words in both cases.
+    async fn written(&mut self, outcome: Option<Result<(), LinkError>>) -> End {
+        let goodbye = tokio::select! {
+            goodbye = self.last_words() => goodbye,
+            () = tokio::time::sleep(FAREWELL) => None,
+        };
+        if self.shared.closing.is_cancelled() {
+            return End::Closed;
         }
+        End::Lost(match (goodbye, outcome) {
+            (Some(refusal), _) => DisconnectReason::Goodbye(refusal),
+            (None, Some(Err(error))) => DisconnectReason::Broken(error.to_string()),
+            (None, _) => DisconnectReason::Broken("its writer has ended".to_owned()),
+        })
+    }
+
+    /// Reads to the end, for a goodbye.
+    async fn last_words(&mut self) -> Option<Refusal> {
+        while let Ok(Fill::Frames) = self.reader.fill().await {
+            let read = self.read();
+            self.wake_touched();
+            match read {
+                Ok(()) => {}
+                Err(Stop::Goodbye(refusal)) => return Some(refusal),
+                Err(_) => return None,
+            }
+        }
+        None
     }
 
     /// The node has ended the link without a goodbye.
@@ -210,6 +232,7 @@ impl Session {
             let _not_reading = self.shared.urgent(self.link, &Control::Ping { nonce: 0 });
         }
         self.reader.shrink();
+        self.inboxes.retain(|_, inbox| inbox.ended().is_none());
     }
 
     fn wake_touched(&mut self) {

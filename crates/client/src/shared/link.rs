@@ -23,7 +23,8 @@ impl Shared {
             state.limits = EntryLimits { payload: connection.max_message_bytes, headers: connection.max_header_bytes };
             state.connection = Some(connection);
             state.window = SendWindow::new(welcome.publish_window);
-            state.finish = false;
+            // The application may have closed the client while this link was made.
+            state.finish = state.phase == Phase::Closed;
             // The writer of this link has not looked yet; it begins by doing so.
             state.writer_waits = false;
             state.max_frame = max_frame;

@@ -22,7 +22,7 @@ async fn works_over_every_transport() {
             Some(Event::Message(message)) => assert_eq!(message.payload().as_ref(), b"back"),
             other => panic!("expected a message, got {other:?}"),
         }
-        let (closed, ()) = tokio::join!(client.close(), async {
+        let (closed, ()) = tokio::join!(client.close(), async move {
             peer.pong_next().await;
             peer.expect_goodbye().await;
         });

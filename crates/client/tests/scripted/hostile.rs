@@ -1,7 +1,7 @@
 //! What a node must not send ends the link with a reason, and the client makes another.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use sinew_client::{ConnectionEvent, DisconnectReason, PeerId, Refusal};
+use sinew_client::{ConnectionEvent, DisconnectReason, Limit, PeerId, Refusal};
 use sinew_wire::deliver::{DeliverHeader, Flags};
 use sinew_wire::entry::Entry;
 use sinew_wire::{Control, FrameHeader, FrameKind, Hello, encode_control};
@@ -142,6 +142,31 @@ async fn more_than_the_window_allows() {
 async fn credit_that_was_not_spent() {
     let text = is_refused("credit", |_, _| control(&Control::PublishCredit { bytes: 1 })).await;
     assert!(text.contains("outstanding"), "{text}");
+}
+
+#[tokio::test]
+async fn a_goodbye_is_heard_by_a_client_that_finds_the_link_gone_while_it_writes() {
+    for transport in ["unix", "quic", "tls"] {
+        let mut node = match transport {
+            "unix" => Node::on_unix().await,
+            other => Node::on(&format!("{other}://127.0.0.1:0")).await,
+        };
+        let (client, peer) = node.connected().await;
+        let mut events = client.events();
+        let flood = tokio::spawn(async move { while client.publish("a", vec![0; 10_000]).await.is_ok() {} });
+        let refusal = Refusal::Limit { limit: Limit::PublishCredit, allowed: 1 };
+        let _reader = peer.goodbye(refusal.clone()).await;
+        let reason = soon("the end", async {
+            loop {
+                if let Some(ConnectionEvent::Disconnected { reason, .. }) = events.next().await {
+                    return reason;
+                }
+            }
+        })
+        .await;
+        assert_eq!(reason, DisconnectReason::Goodbye(refusal), "{transport}");
+        flood.abort();
+    }
 }
 
 #[tokio::test]

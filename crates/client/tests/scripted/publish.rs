@@ -98,6 +98,34 @@ async fn the_publish_window_holds_publishers_back_in_their_order() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_ever_beside_one_who_never_pauses() {
+    let mut node = Node::on_unix().await;
+    let welcome = Welcome { publish_window: 10_000, ..node.welcome() };
+    let (client, mut peer) = node.connected_by(node.builder(), welcome).await;
+    let flood = tokio::spawn({
+        let publisher = client.publisher("flood").expect("is a topic");
+        async move { while publisher.publish([0; 92]).await.is_ok() {} }
+    });
+    let node = tokio::spawn(async move {
+        loop {
+            match peer.next().await {
+                Got::Publish(run) => peer.send(Control::PublishCredit { bytes: run.entries_len.into() }).await,
+                Got::Control(Control::Ping { nonce }) => peer.send(Control::Pong { nonce }).await,
+                Got::Control(_) => {}
+                Got::End => return,
+            }
+        }
+    });
+    for _ in 0..100 {
+        soon("a turn", client.publish("drop", "x")).await.expect("is published");
+        soon("a turn", client.flush()).await.expect("is processed");
+    }
+    client.close().await.expect("is closed");
+    flood.await.expect("ends with the client");
+    node.await.expect("ends with the client");
+}
+
+#[tokio::test]
 async fn a_message_larger_than_the_window_passes() {
     let mut node = Node::on_unix().await;
     let welcome = Welcome { publish_window: 100, ..node.welcome() };
@@ -233,7 +261,7 @@ async fn close_flushes_and_says_goodbye() {
     let mut node = Node::on_unix().await;
     let (client, mut peer) = node.connected().await;
     client.publish("a", "1").await.expect("is published");
-    let (closed, ()) = tokio::join!(client.close(), async {
+    let (closed, ()) = tokio::join!(client.close(), async move {
         assert!(matches!(peer.next().await, Got::Publish(_)));
         peer.pong_next().await;
         assert_eq!(peer.expect_goodbye().await, sinew_client::Refusal::Closed);

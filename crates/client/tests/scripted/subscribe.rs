@@ -219,7 +219,10 @@ async fn streams_end_with_the_client() {
     let (client, mut peer) = node.connected().await;
     let (subscribed, _asked) = tokio::join!(client.subscribe("a.b"), peer.confirm_next());
     let mut subscription = subscribed.expect("is subscribed");
-    let (closed, ()) = tokio::join!(client.close(), peer.pong_next());
+    let (closed, ()) = tokio::join!(client.close(), async move {
+        peer.pong_next().await;
+        peer.expect_goodbye().await;
+    });
     closed.expect("is closed");
     assert!(soon("the end", subscription.next()).await.is_none());
     assert_eq!(subscription.end_reason(), Some(SubscribeError::Closed));
