@@ -24,6 +24,9 @@ pub struct LinkConfig {
     pub send_window: u32,
     /// Bytes a peer may have sent that the reader has not taken (QUIC). Memory per stalled link. Default 2 MiB.
     pub receive_window: u32,
+    /// Bytes that all QUIC links of one listener may have in flight together, in each direction: with many links the windows
+    /// of each shrink to its share, though not below 64 KiB. Default 128 MiB.
+    pub shared_windows: u64,
     /// Let the kernel cut large UDP writes into packets. Off for drivers that get it wrong. Default on.
     pub segmentation_offload: bool,
     /// Largest UDP payload to look for between two processes of one host, in bytes, 1200 to 65527. Large ones are what makes
@@ -47,6 +50,7 @@ impl Default for LinkConfig {
             socket_buffer: 4 << 20,
             send_window: 2 << 20,
             receive_window: 2 << 20,
+            shared_windows: 128 << 20,
             segmentation_offload: true,
             local_udp_payload: 6500,
             remote_udp_payload: 1452,

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -43,20 +44,50 @@ const LARGEST_SEGMENT: u16 = 6550;
 
 /// A link's connection, shared by its halves and closed, with a reason, with the last of them.
 #[derive(Debug)]
-pub(crate) struct Quic(Connection);
+pub(crate) struct Quic {
+    connection: Connection,
+    /// Of the listener it came in by.
+    windows: Option<Arc<Windows>>,
+}
+
+/// The memory that all links of a listener share: what was written and not acknowledged, and what came and was not read.
+/// Few links have the whole window of the configuration, many have their share.
+#[derive(Debug)]
+pub(crate) struct Windows {
+    total: u64,
+    most: u64,
+    links: AtomicU64,
+}
+
+impl Windows {
+    /// A share below this would stall links on a path of any length.
+    const LEAST: u64 = 64 << 10;
+
+    pub(crate) fn new(config: &LinkConfig) -> Arc<Self> {
+        let most = u64::from(config.send_window.min(config.receive_window)).max(Self::LEAST);
+        Arc::new(Self { total: config.shared_windows, most, links: AtomicU64::new(0) })
+    }
+
+    fn share(&self) -> u64 {
+        (self.total / self.links.load(Ordering::Relaxed).max(1)).clamp(Self::LEAST, self.most)
+    }
+}
 
 impl Drop for Quic {
     fn drop(&mut self) {
-        let path = self.0.stats().path;
+        if let Some(windows) = &self.windows {
+            windows.links.fetch_sub(1, Ordering::Relaxed);
+        }
+        let path = self.connection.stats().path;
         debug!(
-            remote = %self.0.remote_address(),
+            remote = %self.connection.remote_address(),
             rtt = ?path.rtt,
             mtu = path.current_mtu,
             packets = path.sent_packets,
             lost = path.lost_packets,
             "closing a QUIC link"
         );
-        self.0.close(CLOSE_DROPPED, b"the peer dropped the link");
+        self.connection.close(CLOSE_DROPPED, b"the peer dropped the link");
     }
 }
 
@@ -69,7 +100,9 @@ pub(crate) struct QuicReader {
 #[derive(Debug)]
 pub(crate) struct QuicWriter {
     stream: SendStream,
-    connection: Arc<Quic>,
+    open: Arc<Quic>,
+    /// The share of the listener's memory that the link was given last.
+    share: u64,
 }
 
 /// How a listener answers, by where the peer is.
@@ -77,6 +110,7 @@ pub(crate) struct QuicWriter {
 pub(crate) struct ServerConfigs {
     local: Arc<ServerConfig>,
     remote: Arc<ServerConfig>,
+    windows: Arc<Windows>,
 }
 
 /// A link that has passed its handshake.
@@ -95,7 +129,7 @@ pub(crate) fn listen(
     local.transport_config(Arc::new(transport(config, true, 1)));
     server.transport_config(Arc::new(transport(config, false, 1)));
     let endpoint = endpoint(address, known_after_restart(credentials), Some(server.clone()), config)?;
-    Ok((endpoint, ServerConfigs { local: Arc::new(local), remote: Arc::new(server) }))
+    Ok((endpoint, ServerConfigs { local: Arc::new(local), remote: Arc::new(server), windows: Windows::new(config) }))
 }
 
 /// Why an endpoint cannot listen.
@@ -195,7 +229,7 @@ pub(crate) async fn connect(
     };
     // The listener's transport parameters have arrived with the handshake, and its one stream with them.
     let (send, receive) = connection.open_bi().await.map_err(error_of)?;
-    established(connection, send, receive)
+    established(connection, send, receive, None)
 }
 
 /// Ends when the network says that the port is closed, or the host out of reach: quinn does not listen to that, and would
@@ -220,15 +254,23 @@ pub(crate) async fn accept(incoming: quinn::Incoming, configs: &ServerConfigs) -
     let config = if is_local(incoming.remote_address()) { &configs.local } else { &configs.remote };
     let connection = incoming.accept_with(Arc::clone(config)).map_err(error_of)?.await.map_err(error_of)?;
     let (send, receive) = connection.accept_bi().await.map_err(error_of)?;
-    established(connection, send, receive)
+    established(connection, send, receive, Some(Arc::clone(&configs.windows)))
 }
 
-fn established(connection: Connection, send: SendStream, receive: RecvStream) -> Result<Established, LinkError> {
+fn established(
+    connection: Connection,
+    send: SendStream,
+    receive: RecvStream,
+    windows: Option<Arc<Windows>>,
+) -> Result<Established, LinkError> {
     let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
     let peer = peer_of_chain(chain.as_deref().map(Vec::as_slice))?;
-    let connection = Arc::new(Quic(connection));
-    let reader = QuicReader { stream: receive, _open: Arc::clone(&connection) };
-    Ok((peer, reader, QuicWriter { stream: send, connection }))
+    if let Some(windows) = &windows {
+        windows.links.fetch_add(1, Ordering::Relaxed);
+    }
+    let open = Arc::new(Quic { connection, windows });
+    let reader = QuicReader { stream: receive, _open: Arc::clone(&open) };
+    Ok((peer, reader, QuicWriter { stream: send, open, share: 0 }))
 }
 
 impl QuicReader {
@@ -246,11 +288,23 @@ impl QuicReader {
 
 impl QuicWriter {
     pub(crate) async fn send(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+        self.fit_windows();
         self.stream.write_all_chunks(chunks).await.map_err(|error| match error {
             WriteError::Stopped(_) => LinkError::Closed("the peer reads no more".to_owned()),
             WriteError::ConnectionLost(error) => error_of(error),
             other => LinkError::Transport(other.to_string()),
         })
+    }
+
+    /// Follows the link's share of the listener's memory, in steps of an eighth.
+    fn fit_windows(&mut self) {
+        let Some(windows) = &self.open.windows else { return };
+        let share = windows.share();
+        if share.abs_diff(self.share) > self.share / 8 {
+            self.share = share;
+            self.open.connection.set_send_window(share);
+            self.open.connection.set_receive_window(VarInt::from_u64(share).unwrap_or(VarInt::MAX));
+        }
     }
 
     /// Ends the stream and waits until the peer has acknowledged all of it.
@@ -265,7 +319,7 @@ impl QuicWriter {
     }
 
     pub(crate) fn abort(&self) {
-        self.connection.0.close(CLOSE_ABORTED, b"the peer gave the link up");
+        self.open.connection.close(CLOSE_ABORTED, b"the peer gave the link up");
     }
 }
 

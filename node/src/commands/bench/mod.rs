@@ -17,7 +17,7 @@ use crate::exit::Code;
 
 /// Connections that share a UDP socket, where they are QUIC, and connect at once. With one each, the sockets' buffers would be
 /// most of what is measured; with one for all, so would be the loss where a thousand answers meet.
-const PER_SOCKET: usize = 32;
+const PER_SOCKET: usize = 64;
 
 /// Opens so many connections. A lost one ends the measurement: what it would say is not what was asked.
 async fn connections(common: &Common, n: u32, name: &'static str) -> anyhow::Result<Vec<Client>> {
