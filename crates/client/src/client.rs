@@ -17,6 +17,9 @@ use crate::{FlushError, PublishError, SubscribeError};
 ///
 /// It lives until [`Client::close`], or until the last of its clones, publishers and subscriptions is dropped: then it ends
 /// at once, and what was published and not yet sent is lost. [`Client::flush`] or close first.
+///
+/// Close before the process ends, too: over QUIC a node does not see that a process has gone, and keeps its subscriptions, which
+/// publishers at level acked wait for, until it has heard nothing for a minute.
 #[derive(Clone)]
 pub struct Client(Arc<Handle>);
 
