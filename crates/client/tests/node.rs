@@ -283,3 +283,14 @@ async fn compressed_runs_arrive() {
         }
     }
 }
+
+#[tokio::test]
+async fn many_acknowledged_messages_that_nobody_hears_leave_nothing_open() {
+    let (_dir, node) = node(|config| config.limits.max_open_acks = 100).await;
+    let client = connect(&node).await;
+    let publisher = client.publisher("nobody.there").expect("is a topic");
+    for _ in 0..300 {
+        let report = publisher.publish_acked("x", DEADLINE).await.expect("has a result");
+        assert_eq!(report.matched, 0);
+    }
+}

@@ -29,6 +29,7 @@ struct Tally {
     result: PublishResult,
     /// Deliveries not settled yet. `None` before [`Ack::begin`] and after the result was sent.
     open: Option<u64>,
+    sent: bool,
 }
 
 impl Ack {
@@ -43,7 +44,7 @@ impl Ack {
             duplicates: 0,
             refusal: None,
         };
-        Arc::new(Self { wants, publisher, tally: Mutex::new(Tally { result, open: None }) })
+        Arc::new(Self { wants, publisher, tally: Mutex::new(Tally { result, open: None, sent: false }) })
     }
 
     pub(crate) const fn wants(&self) -> Wants {
@@ -90,8 +91,7 @@ impl Ack {
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        let tally = self.tally.lock();
-        tally.open.is_none() && (tally.result.matched > 0 || tally.result.refusal.is_some())
+        self.tally.lock().sent
     }
 
     fn settle(&self, n: u64, field: impl FnOnce(&mut PublishResult) -> &mut u64) {
@@ -106,6 +106,7 @@ impl Ack {
     fn send_if_settled(&self, tally: &mut Tally) {
         if tally.open == Some(0) {
             tally.open = None;
+            tally.sent = true;
             self.publisher.control(&Control::PublishResult(tally.result));
         }
     }
