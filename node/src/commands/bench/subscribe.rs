@@ -17,11 +17,11 @@ use crate::commands::connect::within;
 use crate::exit::Code;
 use crate::output::Output;
 
-/// Silence after the first message that ends the measurement.
-const SILENCE_NS: u64 = 2_000_000_000;
-
 /// How often progress and silence are looked at.
 const TICK: Duration = Duration::from_millis(50);
+
+/// Looks without a new message, after the first one, that end the measurement: 2 s.
+const SILENT_TICKS: u32 = 40;
 
 /// Subscriptions begun at once.
 const SUBSCRIBING: usize = 64;
@@ -77,18 +77,20 @@ async fn receive(mut subscription: Subscription, count: u64, tally: Rc<Tally>) {
     }
 }
 
-/// Ends when messages came and then none for a while.
+/// Ends when messages came and then none for a while. Counts looks, not time: a process that was stopped for a while has
+/// not been waiting in vain.
 async fn silence(tally: &Tally, bar: Option<&ProgressBar>) {
     let mut ticks = tokio::time::interval(TICK);
-    loop {
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut seen, mut quiet) = (0, 0);
+    while quiet < SILENT_TICKS {
         ticks.tick().await;
+        let received = tally.received.get();
         if let Some(bar) = bar {
-            bar.set_position(tally.received.get());
+            bar.set_position(received);
         }
-        let last = tally.last_ns.get();
-        if last > 0 && now_ns().saturating_sub(last) > SILENCE_NS {
-            return;
-        }
+        quiet = if received > 0 && received == seen { quiet + 1 } else { 0 };
+        seen = received;
     }
 }
 
