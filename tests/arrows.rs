@@ -28,10 +28,19 @@ const HOUSE: &[Room] = &[
     room(0, "sinew-topic"),
     room(0, "sinew-wire"),
     room(1, "sinew-flow"),
+    room(1, "sinew-membership"),
+    room(1, "sinew-registry"),
     room(2, "sinew-link"),
+    // One identity for both planes, and a link over a relayed stream.
+    Room { sideways: &["sinew-link"], ..room(2, "sinew-overlay") },
     room(3, "sinew-observe"),
     Room { sideways: &["sinew-observe"], ..room(3, "sinew-pubsub") },
-    Room { sideways: &["sinew-pubsub", "sinew-observe"], ..room(3, "sinew-gateway") },
+    Room { sideways: &["sinew-observe"], ..room(3, "sinew-discovery") },
+    Room { sideways: &["sinew-pubsub", "sinew-discovery", "sinew-observe"], ..room(3, "sinew-mesh") },
+    Room {
+        sideways: &["sinew-mesh", "sinew-pubsub", "sinew-discovery", "sinew-observe"],
+        ..room(3, "sinew-gateway")
+    },
     // The SDK speaks the protocol; it never sees a service behind it.
     Room { sees_up_to: 2, ..room(4, "sinew-client") },
     room(4, "sinew-node"),
@@ -48,7 +57,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["sinew-link"]),
     ("tokio-rustls", &["sinew-link"]),
     ("libp2p-tls", &["sinew-link"]),
-    ("libp2p-identity", &["sinew-link"]),
+    ("libp2p-identity", &["sinew-link", "sinew-overlay"]),
+    ("libp2p", &["sinew-overlay"]),
+    ("libp2p-stream", &["sinew-overlay"]),
+    ("foca", &["sinew-membership"]),
     ("bincode", &["sinew-wire"]),
     ("prometheus-client", &["sinew-observe"]),
     ("axum", &["sinew-observe"]),

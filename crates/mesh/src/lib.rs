@@ -1,0 +1,3 @@
+//! The other nodes of the realm: membership, interest, links to them, forwarding.
+
+#![warn(missing_docs)]

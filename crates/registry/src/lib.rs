@@ -1,0 +1,3 @@
+//! Leases of services: expiry, quotas, without I/O.
+
+#![warn(missing_docs)]
