@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+use crate::AnnounceError;
+
+/// Bounds of a [`Registry`](crate::Registry). Every one holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most leases of the node. Default 100,000.
+    pub services: usize,
+    /// Most leases of one publisher, over all of its sessions. Default 64.
+    pub per_publisher: usize,
+    /// Most bytes in keys and values of one lease's metadata. Default 1 KiB, so that an answer with a dozen of them fits a
+    /// control frame.
+    pub metadata_bytes: usize,
+    /// Most bytes of all metadata together. Default 64 MiB.
+    pub metadata_total: usize,
+    /// Shortest time to live. Default 10 s.
+    pub min_ttl: Duration,
+    /// Longest time to live. Default 1 h.
+    pub max_ttl: Duration,
+    /// Time to live of who asks for none. Default 60 s.
+    pub default_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            services: 100_000,
+            per_publisher: 64,
+            metadata_bytes: 1 << 10,
+            metadata_total: 64 << 20,
+            min_ttl: Duration::from_secs(10),
+            max_ttl: Duration::from_secs(60 * 60),
+            default_ttl: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    /// The time to live that is granted.
+    pub(crate) fn ttl(&self, asked: Duration) -> Result<Duration, AnnounceError> {
+        let (min, max) = (self.min_ttl, self.max_ttl);
+        match asked {
+            Duration::ZERO => Ok(self.default_ttl),
+            _ if asked < min || asked > max => Err(AnnounceError::Ttl { asked, min, max }),
+            _ => Ok(asked),
+        }
+    }
+
+    /// Checks the metadata of one lease, and gives their bytes.
+    pub(crate) fn metadata(&self, metadata: &[(String, String)]) -> Result<usize, AnnounceError> {
+        let actual = bytes_of(metadata);
+        if actual > self.metadata_bytes {
+            return Err(AnnounceError::MetadataBytes { actual, allowed: self.metadata_bytes });
+        }
+        for (key, value) in metadata {
+            if key.is_empty() {
+                return Err(AnnounceError::Metadata("has an empty key"));
+            }
+            if key.chars().chain(value.chars()).any(char::is_control) {
+                return Err(AnnounceError::Metadata("has a control character"));
+            }
+        }
+        Ok(actual)
+    }
+}
+
+/// What metadata are charged. No key is empty, so that their number is bounded by it too.
+pub(crate) fn bytes_of(metadata: &[(String, String)]) -> usize {
+    metadata.iter().map(|(key, value)| key.len().saturating_add(value.len())).fold(0, usize::saturating_add)
+}
+
+/// Checks the name of a service: a topic that is not reserved.
+///
+/// # Errors
+/// [`AnnounceError::Name`] or [`AnnounceError::Reserved`].
+pub fn check_name(name: &str) -> Result<(), AnnounceError> {
+    sinew_topic::validate_topic(name)?;
+    if name.starts_with('$') { Err(AnnounceError::Reserved) } else { Ok(()) }
+}
