@@ -132,13 +132,13 @@ impl Identity {
         self.peer
     }
 
-    pub(crate) const fn keys(&self) -> &Keypair {
+    /// The key pair itself, for the overlay, which proves the same identity.
+    pub const fn keypair(&self) -> &Keypair {
         &self.keys
     }
 
-    /// Signs a message of ours. Callers put a domain in front of it.
-    #[cfg(unix)]
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+    /// Signs a message (Ed25519). Callers put a domain in front of it, so that no signature can stand for another.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let signature = self.keys.sign(message).expect("an Ed25519 key signs anything");
         signature.try_into().expect("an Ed25519 signature has 64 bytes")
     }

@@ -8,6 +8,7 @@
 //! | `quic://host:port` | QUIC over UDP, one bidirectional stream | yes | libp2p certificate, both sides |
 //! | `tls://host:port` | TLS 1.3 over TCP | yes | libp2p certificate, both sides |
 //! | `unix:///path` | Unix stream socket | no: it does not leave the host | signed challenge, both sides |
+//! | none: [`Link::over`] | any stream, such as one of the overlay | as the stream is | whom its maker has proven |
 //!
 //! A [`Listener`] hands out [`Incoming`] attempts, and a [`Dialer`] makes links. The two halves of a link are made for
 //! one task each: a [`LinkReader`] lends frames out of one reusable buffer, and a [`LinkWriter`] takes batches of
@@ -16,7 +17,9 @@
 //! The first word on a link is the dialer's: over QUIC the listener learns of the stream only when something is written
 //! to it, and [`Incoming::establish`] waits for that.
 //!
-//! Types of quinn, rustls and libp2p do not leave this crate. Why its defaults are what they are, with the measurements,
+//! [`pool`] keeps the books of links that are made on demand: how many, which goes first, who is dialled again when.
+//!
+//! Types of quinn, rustls and libp2p do not leave this crate, except the key pair that the overlay shares. Why its defaults are what they are, with the measurements,
 //! stands in `docs/decisions/0003-quic-transport.md`.
 
 #![warn(missing_docs)]
@@ -29,7 +32,10 @@ mod error;
 mod identity;
 mod link;
 mod listener;
+mod over;
+pub mod pool;
 mod quic;
+mod race;
 mod reader;
 mod socket;
 mod tcp;

@@ -1,10 +1,11 @@
 use std::fmt;
 
 use sinew_wire::PeerId;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::reader::{LinkReader, ReadStream};
 use crate::writer::{LinkWriter, WriteStream};
-use crate::{LinkConfig, quic, tcp};
+use crate::{LinkConfig, over, quic, tcp};
 
 /// What a link runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,15 +16,18 @@ pub enum Transport {
     Tls,
     /// A Unix stream socket.
     Unix,
+    /// A stream of the overlay, direct or relayed: [`Link::over`].
+    Overlay,
 }
 
 impl Transport {
-    /// The scheme of its addresses.
+    /// The scheme of its addresses, where it has any.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Quic => "quic",
             Self::Tls => "tls",
             Self::Unix => "unix",
+            Self::Overlay => "overlay",
         }
     }
 }
@@ -57,6 +61,22 @@ impl Link {
     pub(crate) fn unix(peer: PeerId, stream: tokio::net::UnixStream, remote: String, config: &LinkConfig) -> Self {
         let (reader, writer) = crate::unix::split(stream);
         Self::new(peer, Transport::Unix, remote, ReadStream::Unix(reader), WriteStream::Unix(writer), config)
+    }
+
+    /// A link over a byte stream that something else made, and whose other end it has proven to be `peer`.
+    ///
+    /// Slower than the transports of this crate: every chunk is a write of its own. [`LinkWriter::abort`] ends the
+    /// reader with [`LinkError::ClosedHere`](crate::LinkError::ClosedHere); what the peer reads then is up to the stream.
+    pub fn over(
+        peer: PeerId,
+        transport: Transport,
+        remote: String,
+        read: impl AsyncRead + Send + Unpin + 'static,
+        write: impl AsyncWrite + Send + Unpin + 'static,
+        config: &LinkConfig,
+    ) -> Self {
+        let (reader, writer) = over::split(Box::new(read), Box::new(write));
+        Self::new(peer, transport, remote, ReadStream::Over(reader), WriteStream::Over(writer), config)
     }
 
     fn new(

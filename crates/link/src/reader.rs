@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use sinew_wire::Frame;
 
 use crate::buffer::FrameBuffer;
+use crate::over::OverReader;
 use crate::quic::QuicReader;
 use crate::tcp::TlsReader;
 #[cfg(unix)]
@@ -38,6 +39,7 @@ pub(crate) enum ReadStream {
     Tls(TlsReader),
     #[cfg(unix)]
     Unix(UnixReader),
+    Over(OverReader),
 }
 
 impl ReadStream {
@@ -47,6 +49,7 @@ impl ReadStream {
             Self::Tls(stream) => stream.poll_read(cx, room),
             #[cfg(unix)]
             Self::Unix(stream) => stream.poll_read(cx, room),
+            Self::Over(stream) => stream.poll_read(cx, room),
         }
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Credentials {
 
 impl Credentials {
     pub(crate) fn new(identity: &Identity) -> Result<Self, String> {
-        let (certificate, key) = certificate::generate(identity.keys()).map_err(|error| error.to_string())?;
+        let (certificate, key) = certificate::generate(identity.keypair()).map_err(|error| error.to_string())?;
         let key = ring::sign::any_ecdsa_type(&key).map_err(|error| error.to_string())?;
         let provider = CryptoProvider { cipher_suites: cipher_suites(), ..ring::default_provider() };
         Ok(Self {
@@ -43,7 +43,7 @@ impl Credentials {
 
     /// A secret that is the same whenever this identity asks for it, and tells nothing of its key.
     pub(crate) fn secret_for(&self, purpose: &[u8]) -> [u8; 32] {
-        self.identity.keys().derive_secret(purpose).expect("an Ed25519 key has a secret to derive from")
+        self.identity.keypair().derive_secret(purpose).expect("an Ed25519 key has a secret to derive from")
     }
 
     /// Sessions are not resumed: links are long, and every one proves both peers anew.

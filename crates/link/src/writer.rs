@@ -3,6 +3,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
+use crate::over::OverWriter;
 use crate::quic::QuicWriter;
 use crate::tcp::TlsWriter;
 #[cfg(unix)]
@@ -33,6 +34,7 @@ pub(crate) enum WriteStream {
     Tls(TlsWriter),
     #[cfg(unix)]
     Unix(UnixWriter),
+    Over(OverWriter),
 }
 
 impl LinkWriter {
@@ -59,6 +61,7 @@ impl LinkWriter {
             WriteStream::Tls(stream) => stream.send(chunks).await?,
             #[cfg(unix)]
             WriteStream::Unix(stream) => stream.send(chunks).await?,
+            WriteStream::Over(stream) => stream.send(chunks).await?,
         }
         chunks.clear();
         self.poisoned = false;
@@ -86,6 +89,7 @@ impl LinkWriter {
                 WriteStream::Tls(stream) => stream.finish().await,
                 #[cfg(unix)]
                 WriteStream::Unix(stream) => stream.finish().await,
+                WriteStream::Over(stream) => stream.finish().await,
             }
         };
         timeout(self.finish_timeout, ending).await.unwrap_or(Err(LinkError::FinishTimeout(self.finish_timeout)))
@@ -99,6 +103,7 @@ impl LinkWriter {
             WriteStream::Tls(stream) => stream.abort(),
             #[cfg(unix)]
             WriteStream::Unix(stream) => stream.abort(),
+            WriteStream::Over(stream) => stream.abort(),
         }
     }
 }

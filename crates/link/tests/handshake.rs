@@ -370,3 +370,45 @@ async fn a_link_outlives_its_listener_and_dialer() {
         assert_eq!(read_frame(&mut from_client).await.1, b"still here");
     }
 }
+
+#[tokio::test]
+async fn of_several_addresses_the_first_that_works_wins() {
+    let (server, client) = (Identity::generate(), Identity::generate());
+    let config = LinkConfig::default();
+    let (mut listener, _directory) = listen("quic", &config, &server).await;
+    let (mut other, _directory) = listen("tls", &config, &Identity::generate()).await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A socket that never answers.
+    let mute = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addresses = [
+        format!("quic://{}", mute.local_addr().unwrap()).parse().unwrap(),
+        format!("tls://{dead}").parse().unwrap(),
+        other.address(),
+        listener.address(),
+    ];
+    let dialer = Dialer::new(client.clone(), config);
+    let accepting = async {
+        tokio::join!(
+            async { listener.accept().await.unwrap().establish().await.unwrap() },
+            // Somebody else lives there: refused by the dialer.
+            async { other.accept().await.unwrap().establish().await }
+        )
+    };
+    let dialling = async {
+        let started = std::time::Instant::now();
+        let stagger = std::time::Duration::from_millis(20);
+        let link = dialer.dial_first(&addresses, server.peer_id(), stagger).await.unwrap();
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "did not wait for the mute one");
+        let (reader, mut writer) = link.split();
+        writer.send(&mut vec![frame(FrameKind::Control, b"hello")]).await.unwrap();
+        (reader, writer)
+    };
+    let ((accepted, refused), _link) = tokio::join!(accepting, dialling);
+    assert_eq!(accepted.peer(), client.peer_id());
+    assert!(refused.is_err());
+
+    let gone = [format!("tls://{dead}").parse().unwrap()];
+    let error = dialer.dial_first(&gone, server.peer_id(), Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, Some(DialError::Refused(_))), "{error:?}");
+    assert!(dialer.dial_first(&[], server.peer_id(), Duration::ZERO).await.unwrap_err().is_none());
+}

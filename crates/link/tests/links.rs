@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{TRANSPORTS, frame, pair, read_frame};
+use common::{STREAMS, TRANSPORTS, frame, pair, read_frame};
 use sinew_link::{Fill, LinkConfig, LinkError, Transport};
 use sinew_wire::FrameKind;
 
 #[tokio::test]
 async fn frames_of_all_sizes_arrive_both_ways() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((mut from_server, mut to_server), (mut from_client, mut to_client)) = (pair.client, pair.server);
         for size in [0, 1, 5, 1000, 4091, 4096, 16_384, 65_536, 300_000, 1 << 20] {
@@ -34,7 +34,7 @@ async fn frames_of_all_sizes_arrive_both_ways() {
 
 #[tokio::test]
 async fn what_was_written_before_the_end_arrives() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((from_server, mut to_server), (mut from_client, to_client)) = (pair.client, pair.server);
         let body = vec![7; 1 << 20];
@@ -77,7 +77,7 @@ async fn an_abort_is_an_error_at_the_peer() {
 
 #[tokio::test]
 async fn batches_of_thousands_of_frames_arrive_in_order() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((_from_server, mut to_server), (mut from_client, _to_client)) = (pair.client, pair.server);
         const FRAMES: u32 = 20_000;
@@ -117,7 +117,7 @@ async fn batches_of_thousands_of_frames_arrive_in_order() {
 
 #[tokio::test]
 async fn half_a_frame_and_the_end_is_an_error() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((from_server, mut to_server), (mut from_client, to_client)) = (pair.client, pair.server);
         let whole = frame(FrameKind::Publish, &[1; 100]);
@@ -135,7 +135,7 @@ async fn half_a_frame_and_the_end_is_an_error() {
 
 #[tokio::test]
 async fn a_frame_is_refused_by_its_header() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         for header in [[0xff, 0xff, 0xff, 0x7f, 2], [0, 0, 1, 0, 1], [1, 0, 0, 0, 77]] {
             let pair = pair(scheme).await;
             let ((_from_server, mut to_server), (mut from_client, _to_client)) = (pair.client, pair.server);
@@ -152,7 +152,7 @@ async fn a_frame_is_refused_by_its_header() {
 
 #[tokio::test]
 async fn fill_may_be_dropped_at_any_time() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((_from_server, mut to_server), (mut from_client, _to_client)) = (pair.client, pair.server);
         let writing = tokio::spawn(async move {
@@ -184,7 +184,7 @@ async fn fill_may_be_dropped_at_any_time() {
 
 #[tokio::test]
 async fn a_reader_that_stops_holds_the_writer_back() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let config = LinkConfig { send_window: 256 << 10, receive_window: 256 << 10, ..LinkConfig::default() };
         let pair = common::pair_with(scheme, config).await;
         let ((_from_server, mut to_server), (mut from_client, _to_client)) = (pair.client, pair.server);
@@ -222,7 +222,7 @@ async fn a_reader_that_stops_holds_the_writer_back() {
 
 #[tokio::test]
 async fn a_send_that_was_dropped_poisons_the_link() {
-    for scheme in TRANSPORTS {
+    for scheme in STREAMS {
         let pair = pair(scheme).await;
         let ((_from_server, mut to_server), _server) = (pair.client, pair.server);
         let body = vec![0; 64 << 20];
@@ -265,4 +265,15 @@ async fn finish_does_not_wait_for_ever() {
     // The peer neither reads nor ends its side.
     assert!(matches!(to_server.finish().await, Err(LinkError::FinishTimeout(_))));
     drop(pair.server);
+}
+
+#[tokio::test]
+async fn an_abort_ends_the_reader_of_a_foreign_stream_and_then_the_peer() {
+    let pair = pair("overlay").await;
+    let ((mut from_server, to_server), (mut from_client, _to_client)) = (pair.client, pair.server);
+    let reading = tokio::spawn(async move { from_server.fill().await });
+    tokio::task::yield_now().await;
+    to_server.abort();
+    assert!(matches!(reading.await.unwrap(), Err(LinkError::ClosedHere)));
+    assert_eq!(from_client.fill().await.unwrap(), Fill::End);
 }

@@ -3,10 +3,14 @@
 #![allow(dead_code, reason = "every test file takes what it needs")]
 
 use bytes::{Bytes, BytesMut};
-use sinew_link::{Address, Dialer, Fill, Identity, LinkConfig, LinkReader, LinkWriter, Listener, Transport};
+use sinew_link::{Address, Dialer, Fill, Identity, Link, LinkConfig, LinkReader, LinkWriter, Listener, Transport};
 use sinew_wire::{FrameHeader, FrameKind};
 
+/// What is listened on and dialled.
 pub(crate) const TRANSPORTS: [&str; 3] = ["quic", "tls", "unix"];
+
+/// What frames run over.
+pub(crate) const STREAMS: [&str; 4] = ["quic", "tls", "unix", "overlay"];
 
 pub(crate) type Halves = (LinkReader, LinkWriter);
 
@@ -32,6 +36,9 @@ pub(crate) async fn pair(scheme: &str) -> Pair {
 
 /// Both ends of one link. The listener of a QUIC link sees it with the first frame, so one is sent and taken.
 pub(crate) async fn pair_with(scheme: &str, config: LinkConfig) -> Pair {
+    if scheme == "overlay" {
+        return pair_over_a_pipe(&config);
+    }
     let (server, client) = (Identity::generate(), Identity::generate());
     let (mut listener, directory) = listen(scheme, &config, &server).await;
     let dialer = Dialer::new(client.clone(), config);
@@ -69,4 +76,15 @@ pub(crate) async fn read_frame(reader: &mut LinkReader) -> (FrameKind, Vec<u8>) 
     assert_eq!(reader.fill().await.unwrap(), Fill::Frames);
     let frame = reader.next_frame().unwrap().unwrap();
     (frame.kind, frame.body.to_vec())
+}
+
+/// Both ends of a link over a stream that somebody else made.
+fn pair_over_a_pipe(config: &LinkConfig) -> Pair {
+    let (one, other) = tokio::io::duplex(64 << 10);
+    let link = |stream| {
+        let (read, write) = tokio::io::split(stream);
+        let peer = Identity::generate().peer_id();
+        Link::over(peer, Transport::Overlay, "a pipe".to_owned(), read, write, config).split()
+    };
+    Pair { client: link(one), server: link(other), transport: Transport::Overlay }
 }
