@@ -187,6 +187,7 @@ impl Session {
             FrameKind::Publish => self.publish(frame.body, now).map_err(End::Refused),
             FrameKind::Control => self.control(frame.body, now),
             FrameKind::Deliver => Err(violation("a client does not send deliver frames")),
+            FrameKind::Forward | FrameKind::Mesh => Err(violation("a client does not send frames between nodes")),
         }
     }
 

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::label::{check_prefix, check_service};
+use crate::service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
 use crate::{DecodeError, PeerId, Refusal, check_group, check_name, check_realm, codec};
 
 /// Everything on a link that is not a run of messages.
@@ -70,20 +72,135 @@ pub enum Control {
         /// How many.
         missed: u64,
     },
+    /// Client to node: tell me when the other nodes know of every subscription I have made.
+    Settle {
+        /// Returned unchanged.
+        nonce: u64,
+    },
+    /// Answer to [`Control::Settle`], at the latest after a few seconds.
+    Settled {
+        /// As received.
+        nonce: u64,
+        /// Other nodes that are up and know.
+        nodes: u32,
+        /// Other nodes that seem to be up and did not confirm in time.
+        missing: u32,
+    },
+    /// Client to node: I provide a service.
+    Announce(Announce),
+    /// Node to client: the lease holds, or holds again, for so long.
+    Announced {
+        /// The client's number for it.
+        lease: u32,
+        /// Renew within this time, in milliseconds.
+        ttl_ms: u64,
+    },
+    /// Node to client: the lease has ended.
+    LeaseEnded {
+        /// The client's number for it.
+        lease: u32,
+        /// Why, when the client did not ask for it; also the answer to a refused [`Control::Announce`].
+        refusal: Option<Refusal>,
+    },
+    /// Client to node: I still provide it. Answered by [`Control::Announced`] or [`Control::LeaseEnded`].
+    Renew {
+        /// The client's number for it.
+        lease: u32,
+    },
+    /// Client to node: I no longer provide it. Answered by [`Control::LeaseEnded`].
+    Withdraw {
+        /// The client's number for it.
+        lease: u32,
+    },
+    /// Client to node: who provides this service?
+    Lookup {
+        /// The client's number for the request, unused by another that is open.
+        request: u32,
+        /// The service.
+        name: String,
+        /// How long to look, in milliseconds; 0 for the node's default.
+        deadline_ms: u64,
+    },
+    /// Answer to [`Control::Lookup`].
+    LookupResult {
+        /// The client's number for the request.
+        request: u32,
+        /// What was found.
+        outcome: LookupOutcome,
+    },
+    /// Client to node: which services are there?
+    ListServices {
+        /// The client's number for the request, unused by another that is open.
+        request: u32,
+        /// Go on after this name, the last one of the page before.
+        after: Option<String>,
+    },
+    /// Answer to [`Control::ListServices`]: made by [`Control::service_page`].
+    ServicePage {
+        /// The client's number for the request.
+        request: u32,
+        /// Sorted by name.
+        services: Vec<ServiceSummaryRow>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// Client to node: tell me of all services whose name begins like this, now and when their number of instances
+    /// changes, until [`Control::Unwatch`].
+    WatchServices {
+        /// The client's number for the request, unused by another that is open.
+        request: u32,
+        /// Compared byte by byte; empty for all.
+        prefix: String,
+    },
+    /// Node to client: a service that is watched has now so many instances. Changes that come quickly may be told as one.
+    ServiceChanged {
+        /// The client's number for the request.
+        request: u32,
+        /// The service.
+        name: String,
+        /// Its providers in the realm, 0 when it is gone.
+        instances: u32,
+    },
+    /// Node to client: nothing more comes for this watch.
+    WatchEnded {
+        /// The client's number for the request.
+        request: u32,
+        /// Why, when the client did not ask for it; also the answer to a refused [`Control::WatchServices`].
+        refusal: Option<Refusal>,
+    },
+    /// Client to node: end a watch. Answered by [`Control::WatchEnded`].
+    Unwatch {
+        /// The client's number for the request.
+        request: u32,
+    },
 }
 
 impl Control {
     /// Decodes the body of a control frame. The body's size was limited by [`crate::FrameHeader::decode`].
     ///
-    /// Checks [`Hello::validate`] and [`Subscribe::validate`] too, so that nobody forgets it.
+    /// Checks [`Control::validate`] too, so that nobody forgets it.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
-        let control = codec::decode(body)?;
-        match &control {
-            Self::Hello(hello) => hello.validate()?,
-            Self::Subscribe(subscribe) => subscribe.validate()?,
-            _ => {}
-        }
+        let control: Self = codec::decode_control(body)?;
+        control.validate()?;
         Ok(control)
+    }
+
+    /// Whether the receiver will take its texts: their lengths, and that none has control characters, which would reach
+    /// the terminal of whoever reads them.
+    pub fn validate(&self) -> Result<(), DecodeError> {
+        match self {
+            Self::Hello(hello) => hello.validate(),
+            Self::Subscribe(subscribe) => subscribe.validate(),
+            Self::Announce(announce) => announce.validate(),
+            Self::Lookup { name, .. } | Self::ServiceChanged { name, .. } => check_service(name),
+            Self::LookupResult { outcome: LookupOutcome::Found(instances), .. } => {
+                instances.iter().try_for_each(ServiceInstance::validate)
+            }
+            Self::ListServices { after, .. } => after.as_deref().map_or(Ok(()), check_service),
+            Self::ServicePage { services, .. } => services.iter().try_for_each(|row| check_service(&row.name)),
+            Self::WatchServices { prefix, .. } => check_prefix(prefix),
+            _ => Ok(()),
+        }
     }
 }
 

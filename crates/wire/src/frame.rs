@@ -1,6 +1,7 @@
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 
-use crate::{Control, DecodeError, Limit, MAX_CONTROL, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry};
+use crate::{Control, DecodeError, Limit, MAX_CONTROL, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry, forward};
 
 /// Bytes in front of every body: length of the body (`u32`) and kind (`u8`).
 pub const HEADER_LEN: usize = 5;
@@ -15,6 +16,10 @@ pub enum FrameKind {
     Publish = 2,
     /// A run of messages towards a subscriber: [`crate::deliver`].
     Deliver = 3,
+    /// A run of messages towards another node: [`crate::forward`].
+    Forward = 4,
+    /// A [`crate::MeshControl`], encoded by bincode: between nodes only.
+    Mesh = 5,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -25,6 +30,8 @@ impl TryFrom<u8> for FrameKind {
             1 => Ok(Self::Control),
             2 => Ok(Self::Publish),
             3 => Ok(Self::Deliver),
+            4 => Ok(Self::Forward),
+            5 => Ok(Self::Mesh),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -33,9 +40,10 @@ impl TryFrom<u8> for FrameKind {
 /// Largest body per kind of frame. Checked on the header, before a byte of the body is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameLimits {
-    /// Largest body of a control frame, in bytes; above [`MAX_CONTROL`] it is of no use.
+    /// Largest body of a control or mesh frame, in bytes; above [`MAX_CONTROL`] it is of no use.
     pub control: usize,
-    /// Largest body of a publish or deliver frame, in bytes.
+    /// Largest body of a publish or deliver frame, in bytes. A forward frame may be larger by its longer header, so
+    /// that whatever was published can be forwarded.
     pub run: usize,
 }
 
@@ -53,8 +61,9 @@ impl FrameLimits {
     /// The limit that holds for one kind.
     pub const fn of(&self, kind: FrameKind) -> usize {
         match kind {
-            FrameKind::Control => self.control,
+            FrameKind::Control | FrameKind::Mesh => self.control,
             FrameKind::Publish | FrameKind::Deliver => self.run,
+            FrameKind::Forward => self.run.saturating_add(forward::FIXED_LEN + forward::MAX_GROUPS_LEN),
         }
     }
 }
@@ -106,11 +115,15 @@ pub struct Frame<'a> {
 
 /// Appends a whole control frame to `out`.
 ///
-/// The sender has checked [`crate::Hello::validate`] and that a pattern is one: a longer frame than [`MAX_CONTROL`] is
-/// a bug, and the receiver refuses it.
+/// The sender has checked [`Control::validate`] and that a pattern is one: a longer frame than [`MAX_CONTROL`] is a bug,
+/// and the receiver refuses it.
 pub fn encode_control(control: &Control, out: &mut BytesMut) {
+    encode_body(FrameKind::Control, control, out);
+}
+
+pub(crate) fn encode_body<T: Serialize>(kind: FrameKind, control: &T, out: &mut BytesMut) {
     let start = out.len();
-    FrameHeader { kind: FrameKind::Control, len: 0 }.encode(out);
+    FrameHeader { kind, len: 0 }.encode(out);
     codec::encode_into(control, out);
     let len = out.len() - start - HEADER_LEN;
     debug_assert!(len <= MAX_CONTROL, "texts are checked or cut before they are sent");

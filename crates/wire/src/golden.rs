@@ -8,10 +8,12 @@ use bytes::BytesMut;
 
 use crate::deliver::{self, DeliverHeader};
 use crate::entry::{Entries, Entry};
+use crate::forward::{self, ForwardHeader, GroupList};
 use crate::publish::{self, PublishHeader};
 use crate::{
-    Control, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Headers, Hello, Limit, PeerId, Policy,
-    PublishResult, Refusal, RefusedRun, Role, Subscribe, Welcome, codec, encode_control, encode_header,
+    Announce, Control, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Headers, Hello, Limit,
+    LookupOutcome, MeshControl, PeerId, Policy, PublishResult, Refusal, RefusedRun, Role, ServiceInstance,
+    ServiceSummaryRow, Subscribe, Welcome, codec, encode_control, encode_header, encode_mesh,
 };
 
 /// The bytes of a hex text; spaces are for the reader.
@@ -56,9 +58,24 @@ const fn place(control: &Control) -> usize {
         Control::DeliverAck { .. } => 11,
         Control::PublishResult(_) => 12,
         Control::Lagged { .. } => 13,
+        Control::Settle { .. } => 14,
+        Control::Settled { .. } => 15,
+        Control::Announce(_) => 16,
+        Control::Announced { .. } => 17,
+        Control::LeaseEnded { .. } => 18,
+        Control::Renew { .. } => 19,
+        Control::Withdraw { .. } => 20,
+        Control::Lookup { .. } => 21,
+        Control::LookupResult { .. } => 22,
+        Control::ListServices { .. } => 23,
+        Control::ServicePage { .. } => 24,
+        Control::WatchServices { .. } => 25,
+        Control::ServiceChanged { .. } => 26,
+        Control::WatchEnded { .. } => 27,
+        Control::Unwatch { .. } => 28,
     }
 }
-const CONTROLS: usize = 14;
+const CONTROLS: usize = 29;
 
 fn controls() -> Vec<(Control, &'static str)> {
     let hello = Hello {
@@ -140,7 +157,140 @@ fn controls() -> Vec<(Control, &'static str)> {
                 0600000000000000 07000000 00",
         ),
         (Control::Lagged { subscription: 9, missed: 13 }, "10000000 01 0d000000 09000000 0d00000000000000"),
+        (Control::Settle { nonce: 0x0102_0304_0506_0708 }, "0c000000 01 0e000000 0807060504030201"),
+        (
+            Control::Settled { nonce: 0x0102_0304_0506_0708, nodes: 2, missing: 1 },
+            "14000000 01 0f000000 0807060504030201 02000000 01000000",
+        ),
+        (
+            Control::Announce(Announce {
+                lease: 9,
+                name: "a.b".into(),
+                ttl_ms: 60_000,
+                metadata: vec![("k".into(), "v".into())],
+            }),
+            "35000000 01 10000000 09000000 0300000000000000 612e62 60ea000000000000 0100000000000000 0100000000000000 6b \
+                0100000000000000 76",
+        ),
+        (Control::Announced { lease: 9, ttl_ms: 60_000 }, "10000000 01 11000000 09000000 60ea000000000000"),
+        (Control::LeaseEnded { lease: 9, refusal: None }, "09000000 01 12000000 09000000 00"),
+        (
+            Control::LeaseEnded { lease: 9, refusal: Some(Refusal::Reserved) },
+            "0d000000 01 12000000 09000000 01 05000000",
+        ),
+        (Control::Renew { lease: 9 }, "08000000 01 13000000 09000000"),
+        (Control::Withdraw { lease: 9 }, "08000000 01 14000000 09000000"),
+        (
+            Control::Lookup { request: 7, name: "a.b".into(), deadline_ms: 1000 },
+            "1b000000 01 15000000 07000000 0300000000000000 612e62 e803000000000000",
+        ),
+        (
+            Control::LookupResult {
+                request: 7,
+                outcome: LookupOutcome::Found(vec![ServiceInstance {
+                    name: "a".into(),
+                    node: PeerId::from_public_key([0xab; 32]),
+                    provider: PeerId::from_public_key([0xcd; 32]),
+                    instance: 4,
+                    metadata: vec![("k".into(), "v".into())],
+                    ttl_ms: 5,
+                    region: "eu".into(),
+                }]),
+            },
+            "91000000 01 16000000 07000000 00000000 0100000000000000 0100000000000000 61 \
+                abababababababababababababababababababababababababababababababab \
+                cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd 0400000000000000 \
+                0100000000000000 0100000000000000 6b 0100000000000000 76 0500000000000000 0200000000000000 6575",
+        ),
+        (
+            Control::LookupResult { request: 7, outcome: LookupOutcome::NotFound },
+            "0c000000 01 16000000 07000000 01000000",
+        ),
+        (
+            Control::LookupResult { request: 7, outcome: LookupOutcome::NoPeers },
+            "0c000000 01 16000000 07000000 02000000",
+        ),
+        (
+            Control::LookupResult { request: 7, outcome: LookupOutcome::TimedOut },
+            "0c000000 01 16000000 07000000 03000000",
+        ),
+        (
+            Control::LookupResult { request: 7, outcome: LookupOutcome::Refused(Refusal::Draining) },
+            "10000000 01 16000000 07000000 04000000 08000000",
+        ),
+        (
+            Control::ListServices { request: 7, after: Some("a".into()) },
+            "12000000 01 17000000 07000000 01 0100000000000000 61",
+        ),
+        (
+            Control::ServicePage {
+                request: 7,
+                services: vec![ServiceSummaryRow { name: "a".into(), instances: 2, nodes: 1 }],
+                more: true,
+            },
+            "22000000 01 18000000 07000000 0100000000000000 0100000000000000 61 02000000 01000000 01",
+        ),
+        (
+            Control::WatchServices { request: 7, prefix: "a".into() },
+            "11000000 01 19000000 07000000 0100000000000000 61",
+        ),
+        (
+            Control::ServiceChanged { request: 7, name: "a".into(), instances: 2 },
+            "15000000 01 1a000000 07000000 0100000000000000 61 02000000",
+        ),
+        (Control::WatchEnded { request: 7, refusal: None }, "09000000 01 1b000000 07000000 00"),
+        (Control::Unwatch { request: 7 }, "08000000 01 1c000000 07000000"),
     ]
+}
+
+/// Where each variant between nodes stands.
+const fn mesh_place(control: &MeshControl) -> usize {
+    match control {
+        MeshControl::Accepted { .. } => 0,
+        MeshControl::Resume { .. } => 1,
+        MeshControl::ForwardAck { .. } => 2,
+        MeshControl::ForwardResult { .. } => 3,
+        MeshControl::Hold { .. } => 4,
+        MeshControl::Release { .. } => 5,
+        MeshControl::Missed { .. } => 6,
+    }
+}
+
+#[test]
+fn mesh_frames() {
+    let publisher = PeerId::from_public_key([0xab; 32]);
+    let golden = [
+        (
+            MeshControl::Accepted { instance: 1, received: 2, window: 3, features: Features::LZ4 },
+            "24000000 05 00000000 0100000000000000 0200000000000000 0300000000000000 0100000000000000",
+        ),
+        (MeshControl::Resume { received: 2, window: 3 }, "14000000 05 01000000 0200000000000000 0300000000000000"),
+        (MeshControl::ForwardAck { received: 2 }, "0c000000 05 02000000 0200000000000000"),
+        (
+            MeshControl::ForwardResult { token: 1, matched: 2, delivered: 3, dropped: 4, unknown: 5 },
+            "2c000000 05 03000000 0100000000000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000",
+        ),
+        (
+            MeshControl::Hold { publisher, instance: 4 },
+            "2c000000 05 04000000 abababababababababababababababababababababababababababababababab 0400000000000000",
+        ),
+        (
+            MeshControl::Release { publisher, instance: 4 },
+            "2c000000 05 05000000 abababababababababababababababababababababababababababababababab 0400000000000000",
+        ),
+        (
+            MeshControl::Missed { topic: "a".into(), messages: 2, direct: true, groups: vec!["g".into()] },
+            "27000000 05 06000000 0100000000000000 61 0200000000000000 01 0100000000000000 0100000000000000 67",
+        ),
+    ];
+    for (place, (control, golden)) in golden.into_iter().enumerate() {
+        assert_eq!(mesh_place(&control), place);
+        let mut frame = BytesMut::new();
+        encode_mesh(&control, &mut frame);
+        assert_eq!(hex(&frame), hex(&unhex(golden)), "{control:?}");
+        assert_eq!(MeshControl::decode(&frame[HEADER_LEN..]), Ok(control));
+    }
+    assert!(MeshControl::decode(&[7, 0, 0, 0]).is_err(), "a variant has no golden bytes");
 }
 
 #[test]
@@ -167,9 +317,12 @@ const fn refusal_place(refusal: &Refusal) -> usize {
         Refusal::Draining => 8,
         Refusal::Idle(_) => 9,
         Refusal::Closed => 10,
+        Refusal::Lease(..) => 11,
+        Refusal::Replaced => 12,
+        Refusal::Unavailable(_) => 13,
     }
 }
-const REFUSALS: usize = 11;
+const REFUSALS: usize = 14;
 
 #[test]
 fn refusals() {
@@ -188,6 +341,9 @@ fn refusals() {
         (Refusal::Draining, "08000000 01 02000000 08000000"),
         (Refusal::Idle(60_000), "10000000 01 02000000 09000000 60ea000000000000"),
         (Refusal::Closed, "08000000 01 02000000 0a000000"),
+        (Refusal::Lease(9, "ab".into()), "16000000 01 02000000 0b000000 09000000 0200000000000000 6162"),
+        (Refusal::Replaced, "08000000 01 02000000 0c000000"),
+        (Refusal::Unavailable("ab".into()), "12000000 01 02000000 0d000000 0200000000000000 6162"),
     ];
     assert_eq!(golden.len(), REFUSALS);
     for (place, (refusal, golden)) in golden.into_iter().enumerate() {
@@ -212,6 +368,14 @@ const fn limit_place(limit: Limit) -> u8 {
         Limit::QueueMemory => 11,
         Limit::OpenAcks => 12,
         Limit::ControlQueue => 13,
+        Limit::Services => 14,
+        Limit::ServicesPerClient => 15,
+        Limit::LeaseTtl => 16,
+        Limit::MetadataBytes => 17,
+        Limit::Lookups => 18,
+        Limit::Watches => 19,
+        Limit::Peers => 20,
+        Limit::ForwardWindow => 21,
     }
 }
 
@@ -257,6 +421,8 @@ fn frame_headers() {
         (FrameKind::Control, [0x34, 0x12, 0, 0, 1]),
         (FrameKind::Publish, [0x34, 0x12, 0, 0, 2]),
         (FrameKind::Deliver, [0x34, 0x12, 0, 0, 3]),
+        (FrameKind::Forward, [0x34, 0x12, 0, 0, 4]),
+        (FrameKind::Mesh, [0x34, 0x12, 0, 0, 5]),
     ] {
         let header = FrameHeader { kind, len: 0x1234 };
         let mut bytes = BytesMut::new();
@@ -284,6 +450,13 @@ fn flags() {
     ];
     assert_eq!(flags.map(bit), [1, 2, 4, 8, 16]);
     // Those of deliver are in `deliver_frame`.
+    let bit = |flags: forward::Flags| {
+        let mut frame = BytesMut::new();
+        ForwardHeader { flags, ..plain_forward() }.encode(0, &mut frame);
+        frame[HEADER_LEN]
+    };
+    let flags = [forward::Flags::DIRECT, forward::Flags::ACKED, forward::Flags::REPORT, forward::Flags::PACKED];
+    assert_eq!(flags.map(bit), [1, 2, 4, 8]);
 }
 
 const PUBLISH: &str = "28000000 02 05 00 0300 01000000 8877665544332211 02000000 03000000 09000000 612e62 01000000 0000 00 \
@@ -343,6 +516,48 @@ fn deliver_frame() {
     let mut frame = BytesMut::new();
     packed.encode(0, &mut frame);
     assert_eq!(frame[HEADER_LEN], 1);
+}
+
+const FORWARD: &str = "5f000000 04 03 00 0300 01000000 8877665544332211 09000000 02000000 0300000000000000 05000000 \
+    0400000000000000 abababababababababababababababababababababababababababababababab 02 612e62 01 67 03 776f72 \
+    01000000 0000 00 00 21";
+
+fn plain_forward() -> ForwardHeader<'static> {
+    ForwardHeader {
+        flags: forward::Flags::DIRECT,
+        topic: "a.b",
+        messages: 1,
+        first_seq: 0x1122_3344_5566_7788,
+        entries_len: 9,
+        ttl_ms: 2,
+        ack: 0,
+        deadline_ms: 5,
+        instance: 4,
+        publisher: PeerId::from_public_key([0xab; 32]),
+        groups: forward::Groups::NONE,
+    }
+}
+
+#[test]
+fn forward_frame() {
+    let groups = GroupList::new(["g", "wor"]).expect("two short names");
+    let header = ForwardHeader {
+        flags: forward::Flags::DIRECT.with(forward::Flags::ACKED),
+        ack: 3,
+        groups: groups.as_groups(),
+        ..plain_forward()
+    };
+    let entry = Entry { id: b"", headers: b"", payload: b"!" };
+    let mut frame = BytesMut::new();
+    header.encode(entry.encoded_len(), &mut frame);
+    entry.encode(&mut frame);
+    assert_eq!(hex(&frame), hex(&unhex(FORWARD)));
+
+    let frame = unhex(FORWARD);
+    let (decoded, entries) = ForwardHeader::decode(&frame[HEADER_LEN..]).expect("valid");
+    assert_eq!(decoded, header);
+    assert_eq!(decoded.groups.iter().collect::<Vec<_>>(), ["g", "wor"]);
+    assert_eq!(Entries::new(entries).collect::<Vec<_>>(), [(0, entry)]);
 }
 
 const ENTRIES: &str = "04000000 1100 02 00 6931 03 0700 6b6579 6b69746368656e 01 0000 74 32312e35 00000000 0000 00 00";

@@ -1,17 +1,18 @@
 //! Frames of the Sinew protocol: layout, codec, limits.
 //!
 //! A link is one ordered byte stream in each direction. It carries *frames*: a five byte header ([`FrameHeader`])
-//! and a body. Two bodies are laid out by hand, because millions of messages a second pass through them:
+//! and a body. Three bodies are laid out by hand, because millions of messages a second pass through them:
 //!
 //! * [`publish`]: a *run* of messages from a client to its node,
+//! * [`forward`]: the same run, from that node to another one,
 //! * [`deliver`]: the same run, from a node to a subscriber.
 //!
 //! A **run** is one or more messages of one topic, with the same options and consecutive sequence numbers. Its
 //! messages are one block of [`entry`] records. A node validates that block once and hands the very same bytes to
 //! every subscriber: only the small header in front of it differs.
 //!
-//! Everything else is a [`Control`] frame: a serde type, encoded by bincode behind one private module, and limited in
-//! size.
+//! Everything else is a [`Control`] frame, or between nodes a [`MeshControl`] frame: a serde type, encoded by bincode
+//! behind one module ([`codec`]), and limited in size.
 //!
 //! This crate is pure: no sockets, no clock, no randomness. Whatever it decodes comes from a stranger, so every
 //! decoder takes a slice, never panics, allocates nothing before it has checked the size, and returns
@@ -21,29 +22,34 @@
 
 #![warn(missing_docs)]
 
-mod codec;
+pub mod codec;
 mod control;
 mod cursor;
 pub mod deliver;
 pub mod entry;
 mod error;
+pub mod forward;
 mod frame;
 #[cfg(test)]
 mod golden;
 mod headers;
 mod label;
+pub mod mesh;
 pub mod pack;
 mod peer;
 pub mod publish;
 mod refusal;
+mod service;
 
 pub use control::{Control, Features, Goodbye, Hello, Policy, PublishResult, RefusedRun, Role, Subscribe, Welcome};
 pub use error::DecodeError;
 pub use frame::{Frame, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, encode_control};
 pub use headers::{HeaderIter, Headers, encode_header};
-pub use label::{check_group, check_name, check_realm};
+pub use label::{check_group, check_name, check_realm, check_region};
+pub use mesh::{MeshControl, encode_mesh};
 pub use peer::{ParsePeerIdError, PeerId};
 pub use refusal::{Limit, Refusal};
+pub use service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
 
 /// Version of the protocol this crate speaks, sent in [`Hello`] and [`Welcome`].
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -75,6 +81,18 @@ pub const MAX_NAME: usize = 128;
 
 /// Longest name of a queue group, in bytes.
 pub const MAX_GROUP: usize = 128;
+
+/// Longest topic, in bytes.
+pub const MAX_TOPIC: usize = 512;
+
+/// Longest name of a service, in bytes: it is a topic.
+pub const MAX_SERVICE: usize = MAX_TOPIC;
+
+/// Most pairs in the metadata of a service.
+pub const MAX_METADATA: usize = 16;
+
+/// Most bytes of keys and values in the metadata of a service together: 4 KiB.
+pub const MAX_METADATA_BYTES: usize = 4 << 10;
 
 /// Longest text in a [`Refusal`], in bytes. What is longer is cut when it is sent.
 pub const MAX_TEXT: usize = 1024;

@@ -36,11 +36,27 @@ pub enum Limit {
     OpenAcks,
     /// Control frames a client leaves unread.
     ControlQueue,
+    /// Services announced on the node.
+    Services,
+    /// Services announced by one client.
+    ServicesPerClient,
+    /// How long a lease may hold.
+    LeaseTtl,
+    /// Bytes of the metadata of one service.
+    MetadataBytes,
+    /// Look-ups of one client that are open.
+    Lookups,
+    /// Service watches of one client.
+    Watches,
+    /// Links to other nodes.
+    Peers,
+    /// Bytes forwarded beyond the window.
+    ForwardWindow,
 }
 
 impl Limit {
     /// Every limit, for metrics that want a row each from the start.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Clients,
         Self::SubscriptionsPerClient,
         Self::Subscriptions,
@@ -55,6 +71,14 @@ impl Limit {
         Self::QueueMemory,
         Self::OpenAcks,
         Self::ControlQueue,
+        Self::Services,
+        Self::ServicesPerClient,
+        Self::LeaseTtl,
+        Self::MetadataBytes,
+        Self::Lookups,
+        Self::Watches,
+        Self::Peers,
+        Self::ForwardWindow,
     ];
 
     /// The name used in errors, metrics and the configuration.
@@ -74,6 +98,14 @@ impl Limit {
             Self::QueueMemory => "queue_memory",
             Self::OpenAcks => "max_open_acks",
             Self::ControlQueue => "control_queue",
+            Self::Services => "max_services",
+            Self::ServicesPerClient => "max_services_per_client",
+            Self::LeaseTtl => "lease_ttl",
+            Self::MetadataBytes => "max_metadata_bytes",
+            Self::Lookups => "max_lookups",
+            Self::Watches => "max_watches",
+            Self::Peers => "max_peers",
+            Self::ForwardWindow => "forward_window",
         }
     }
 }
@@ -132,6 +164,15 @@ pub enum Refusal {
     /// The link was closed because its owner asked for it.
     #[error("closed by the application")]
     Closed,
+    /// The request names a lease that does not exist or has ended, or one that exists already.
+    #[error("lease {0}: {1}")]
+    Lease(u32, #[serde(serialize_with = "short")] String),
+    /// This node has a newer link to the peer, which takes the place of this one.
+    #[error("replaced by another link")]
+    Replaced,
+    /// The node does not serve this kind of request.
+    #[error("not available: {0}")]
+    Unavailable(#[serde(serialize_with = "short")] String),
 }
 
 /// Writes at most [`MAX_TEXT`] bytes of a text.

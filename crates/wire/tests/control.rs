@@ -4,9 +4,10 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sinew_wire::{
-    Control, DecodeError, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Hello, Limit,
-    MAX_CONTROL, MAX_GROUP, MAX_NAME, MAX_REALM, MAX_TEXT, PeerId, Policy, PublishResult, Refusal, RefusedRun, Role,
-    Subscribe, Welcome, encode_control,
+    Announce, Control, DecodeError, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Hello, Limit,
+    LookupOutcome, MAX_CONTROL, MAX_GROUP, MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME, MAX_REALM, MAX_SERVICE,
+    MAX_TEXT, PeerId, Policy, PublishResult, Refusal, RefusedRun, Role, ServiceInstance, ServiceSummaryRow, Subscribe,
+    Welcome, encode_control,
 };
 
 fn encoded(control: &Control) -> BytesMut {
@@ -34,7 +35,9 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         (any::<u32>(), text()).prop_map(|(subscription, why)| Refusal::Subscription(subscription, why)),
         text().prop_map(Refusal::Denied),
         any::<u64>().prop_map(Refusal::Idle),
-        proptest::sample::select(vec![Refusal::Reserved, Refusal::Draining, Refusal::Closed]),
+        (any::<u32>(), text()).prop_map(|(lease, why)| Refusal::Lease(lease, why)),
+        text().prop_map(Refusal::Unavailable),
+        proptest::sample::select(vec![Refusal::Reserved, Refusal::Draining, Refusal::Closed, Refusal::Replaced]),
     ]
 }
 
@@ -81,7 +84,80 @@ prop_compose! {
     }
 }
 
+fn metadata() -> impl Strategy<Value = Vec<(String, String)>> {
+    vec(("[a-z]{1,20}".prop_map(String::from), "[a-z ö]{0,40}".prop_map(String::from)), 0..5)
+}
+
+prop_compose! {
+    fn instance()(
+        name in "[a-z.]{1,50}", node: [u8; 32], provider: [u8; 32], instance: u64, metadata in metadata(), ttl_ms: u64,
+        region in "[a-z-]{0,20}",
+    ) -> ServiceInstance {
+        let (node, provider) = (PeerId::from_public_key(node), PeerId::from_public_key(provider));
+        ServiceInstance { name, node, provider, instance, metadata, ttl_ms, region }
+    }
+}
+
+fn outcome() -> impl Strategy<Value = LookupOutcome> {
+    prop_oneof![
+        vec(instance(), 1..4).prop_map(LookupOutcome::Found),
+        Just(LookupOutcome::NotFound),
+        Just(LookupOutcome::NoPeers),
+        Just(LookupOutcome::TimedOut),
+        refusal().prop_map(LookupOutcome::Refused),
+    ]
+}
+
+/// What came with the mesh.
+fn service_control() -> impl Strategy<Value = Control> {
+    let name = || "[a-z.]{1,50}".prop_map(String::from);
+    let row = (name(), any::<(u32, u32)>()).prop_map(|(name, (instances, nodes))| ServiceSummaryRow {
+        name,
+        instances,
+        nodes,
+    });
+    prop_oneof![
+        any::<u64>().prop_map(|nonce| Control::Settle { nonce }),
+        any::<(u64, u32, u32)>().prop_map(|(nonce, nodes, missing)| Control::Settled { nonce, nodes, missing }),
+        (any::<u32>(), name(), any::<u64>(), metadata()).prop_map(|(lease, name, ttl_ms, metadata)| {
+            Control::Announce(Announce { lease, name, ttl_ms, metadata })
+        }),
+        any::<(u32, u64)>().prop_map(|(lease, ttl_ms)| Control::Announced { lease, ttl_ms }),
+        (any::<u32>(), prop::option::of(refusal())).prop_map(|(lease, refusal)| Control::LeaseEnded { lease, refusal }),
+        any::<u32>().prop_map(|lease| Control::Renew { lease }),
+        any::<u32>().prop_map(|lease| Control::Withdraw { lease }),
+        (any::<u32>(), name(), any::<u64>()).prop_map(|(request, name, deadline_ms)| Control::Lookup {
+            request,
+            name,
+            deadline_ms
+        }),
+        (any::<u32>(), outcome()).prop_map(|(request, outcome)| Control::LookupResult { request, outcome }),
+        (any::<u32>(), prop::option::of(name())).prop_map(|(request, after)| Control::ListServices { request, after }),
+        (any::<u32>(), vec(row, 0..5), any::<bool>()).prop_map(|(request, services, more)| Control::ServicePage {
+            request,
+            services,
+            more
+        }),
+        (any::<u32>(), "[a-z.]{0,50}").prop_map(|(request, prefix)| Control::WatchServices { request, prefix }),
+        (any::<u32>(), name(), any::<u32>()).prop_map(|(request, name, instances)| Control::ServiceChanged {
+            request,
+            name,
+            instances
+        }),
+        (any::<u32>(), prop::option::of(refusal()))
+            .prop_map(|(request, refusal)| Control::WatchEnded { request, refusal }),
+        any::<u32>().prop_map(|request| Control::Unwatch { request }),
+    ]
+}
+
 fn control() -> impl Strategy<Value = Control> {
+    prop_oneof![
+        12 => service_control(),
+        12 => session_control(),
+    ]
+}
+
+fn session_control() -> impl Strategy<Value = Control> {
     prop_oneof![
         hello().prop_map(Control::Hello),
         welcome().prop_map(Control::Welcome),
@@ -137,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes(variant in 0..20_u8, rest in vec(prop_oneof![2 => Just(0), 1 => any::<u8>()], 0..200)) {
+    fn arbitrary_bytes(variant in 0..35_u8, rest in vec(prop_oneof![2 => Just(0), 1 => any::<u8>()], 0..200)) {
         let bytes = [&[variant, 0, 0, 0], &rest[..]].concat();
         if let Ok(control) = Control::decode(&bytes) {
             prop_assert_eq!(body(&control), bytes);
@@ -153,6 +229,8 @@ proptest! {
             Refusal::InvalidName(text.clone()),
             Refusal::Subscription(1, text.clone()),
             Refusal::Denied(text.clone()),
+            Refusal::Lease(1, text.clone()),
+            Refusal::Unavailable(text.clone()),
         ] {
             let decoded = Control::decode(&body(&Control::Goodbye(Goodbye { reason })));
             let Ok(Control::Goodbye(Goodbye { reason })) = decoded else { panic!("{decoded:?}") };
@@ -160,6 +238,8 @@ proptest! {
             | Refusal::Realm(sent)
             | Refusal::InvalidName(sent)
             | Refusal::Subscription(_, sent)
+            | Refusal::Lease(_, sent)
+            | Refusal::Unavailable(sent)
             | Refusal::Denied(sent)) = reason
             else {
                 panic!("{reason:?}")
@@ -194,10 +274,10 @@ fn size_bombs() {
 fn unknown_variants_and_bad_values() {
     let refused = |bytes: &[u8]| assert!(matches!(Control::decode(bytes), Err(DecodeError::Control(_))), "{bytes:?}");
     refused(&[]);
-    refused(&[14, 0, 0, 0]);
+    refused(&[29, 0, 0, 0]);
     refused(&[0xff; 64]);
     // A goodbye for an unknown reason, an option that is neither there nor not there, a text that is none.
-    refused(&[GOODBYE, 0, 0, 0, 11, 0, 0, 0]);
+    refused(&[GOODBYE, 0, 0, 0, 14, 0, 0, 0]);
     refused(&[8, 0, 0, 0, 1, 0, 0, 0, 2]);
     refused(&[GOODBYE, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff]);
 }
@@ -256,6 +336,86 @@ fn names_have_a_size_and_no_control_characters() {
         DecodeError::TooLong { field: "realm", actual: 65, allowed: 64 }.to_string(),
         "realm is 65 bytes long, the limit is 64"
     );
+}
+
+/// What `validate` says to the sender is what `decode` says to the receiver.
+fn check(control: &Control) -> Result<(), DecodeError> {
+    let valid = control.validate();
+    assert_eq!(Control::decode(&body(control)).map(drop), valid);
+    valid
+}
+
+#[test]
+fn services_have_bounded_texts() {
+    let announce = |name: String, metadata: Vec<(String, String)>| {
+        check(&Control::Announce(Announce { lease: 1, name, ttl_ms: 0, metadata }))
+    };
+    let pair = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let too_long = |field, allowed| Err(DecodeError::TooLong { field, actual: allowed + 1, allowed });
+    let invalid = |field, problem| Err(DecodeError::Invalid { field, problem });
+    assert_eq!(announce("s".repeat(MAX_SERVICE), vec![]), Ok(()));
+    assert_eq!(announce("s".repeat(MAX_SERVICE + 1), vec![]), too_long("service name", MAX_SERVICE));
+    assert_eq!(announce(String::new(), vec![]), invalid("service name", "is empty"));
+    assert_eq!(announce("a".into(), pair("k", &"v".repeat(MAX_METADATA_BYTES - 1))), Ok(()));
+    let (actual, allowed) = (MAX_METADATA_BYTES as u64 + 1, MAX_METADATA_BYTES as u64);
+    let refused = Err(DecodeError::TooLarge { limit: Limit::MetadataBytes, actual, allowed });
+    assert_eq!(announce("a".into(), pair("k", &"v".repeat(MAX_METADATA_BYTES))), refused);
+    assert_eq!(announce("a".into(), vec![("k".into(), "v".into()); MAX_METADATA]), Ok(()));
+    let many = announce("a".into(), vec![("k".into(), "v".into()); MAX_METADATA + 1]);
+    assert_eq!(many, too_long("metadata pairs", MAX_METADATA));
+    assert_eq!(announce("a".into(), pair("", "v")), invalid("metadata key", "is empty"));
+    assert_eq!(announce("a".into(), pair("k", "\u{1b}[2J")), invalid("metadata value", "has a control character"));
+
+    let name = "s".repeat(MAX_SERVICE + 1);
+    let long = || too_long("service name", MAX_SERVICE);
+    assert_eq!(check(&Control::Lookup { request: 1, name: name.clone(), deadline_ms: 1 }), long());
+    assert_eq!(check(&Control::ListServices { request: 1, after: Some(name.clone()) }), long());
+    assert_eq!(check(&Control::ServiceChanged { request: 1, name: name.clone(), instances: 1 }), long());
+    let services = vec![ServiceSummaryRow { name: name.clone(), instances: 1, nodes: 1 }];
+    assert_eq!(check(&Control::ServicePage { request: 1, services, more: false }), long());
+    let prefix = check(&Control::WatchServices { request: 1, prefix: name });
+    assert_eq!(prefix, too_long("service prefix", MAX_SERVICE));
+}
+
+fn largest_instance() -> ServiceInstance {
+    let peer = PeerId::from_public_key([1; 32]);
+    ServiceInstance {
+        name: "s".repeat(MAX_SERVICE),
+        node: peer,
+        provider: peer,
+        instance: 1,
+        metadata: vec![("k".repeat(MAX_NAME), "v".repeat(MAX_METADATA_BYTES / MAX_METADATA - MAX_NAME)); MAX_METADATA],
+        ttl_ms: 1,
+        region: "r".repeat(MAX_NAME),
+    }
+}
+
+/// Whatever was found, the answer is a frame that the client takes.
+#[test]
+fn answers_are_cut_to_one_frame() {
+    for (most, instance) in
+        [(3, largest_instance()), (100, ServiceInstance { metadata: vec![], name: "s".into(), ..largest_instance() })]
+    {
+        for count in [0, 1, 3, 4, 1000] {
+            let outcome = LookupOutcome::found(vec![instance.clone(); count]);
+            match &outcome {
+                LookupOutcome::Found(found) => assert!(found.len() == count || found.len() >= most.min(60)),
+                other => assert_eq!((other, count), (&LookupOutcome::NotFound, 0)),
+            }
+            let control = Control::LookupResult { request: 1, outcome };
+            assert!(body(&control).len() <= MAX_CONTROL);
+            assert_eq!(check(&control), Ok(()));
+        }
+    }
+    for name in ["s".to_owned(), "s".repeat(MAX_SERVICE)] {
+        let rows = vec![ServiceSummaryRow { name, instances: 1, nodes: 1 }; 5000];
+        let page = Control::service_page(1, rows, false);
+        assert!(body(&page).len() <= MAX_CONTROL);
+        assert!(matches!(page, Control::ServicePage { services, more: true, .. } if services.len() >= 30));
+    }
+    let rows = vec![ServiceSummaryRow { name: "s".into(), instances: 1, nodes: 1 }];
+    let page = Control::service_page(1, rows.clone(), false);
+    assert_eq!(page, Control::ServicePage { request: 1, services: rows, more: false });
 }
 
 #[test]

@@ -5,12 +5,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sinew_wire::deliver::{self, DeliverHeader};
 use sinew_wire::entry::{Entry, EntryLimits};
+use sinew_wire::forward::{self, ForwardHeader, GroupList, Groups};
 use sinew_wire::publish::{self, PublishHeader};
 use sinew_wire::{
-    DecodeError, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, Limit, MAX_CONTROL, MAX_PAYLOAD, PeerId,
+    DecodeError, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, Limit, MAX_CONTROL, MAX_GROUP, MAX_PAYLOAD, PeerId,
 };
 
-const KINDS: [FrameKind; 3] = [FrameKind::Control, FrameKind::Publish, FrameKind::Deliver];
+const KINDS: [FrameKind; 5] =
+    [FrameKind::Control, FrameKind::Publish, FrameKind::Deliver, FrameKind::Forward, FrameKind::Mesh];
 
 fn publish_flags() -> impl Strategy<Value = publish::Flags> {
     use publish::Flags;
@@ -39,6 +41,28 @@ prop_compose! {
     }
 }
 
+fn group_list() -> impl Strategy<Value = GroupList> {
+    vec("[a-zä-ü]{1,20}", 0..=forward::MAX_GROUPS)
+        .prop_map(|names| GroupList::new(names.iter().map(String::as_str)).expect("within the bounds"))
+}
+
+prop_compose! {
+    fn forward_fields()(
+        direct: bool, wants in 0..3_u8, messages: u32, first_seq in 0..=u64::MAX - u64::from(u32::MAX), ttl_ms: u32,
+        token in 1..=u64::MAX, deadline_ms: u32, instance: u64, key: [u8; 32],
+    ) -> ForwardHeader<'static> {
+        use forward::Flags;
+        let wanted = [Flags::default(), Flags::ACKED, Flags::REPORT][usize::from(wants)];
+        let flags = if direct { wanted.with(Flags::DIRECT) } else { wanted };
+        let ack = if wants == 0 { 0 } else { token };
+        let publisher = PeerId::from_public_key(key);
+        ForwardHeader {
+            flags, topic: "", messages, first_seq, entries_len: 0, ttl_ms, ack, deadline_ms, instance, publisher,
+            groups: Groups::NONE,
+        }
+    }
+}
+
 /// The frame header in front of `frame` is right, and this is the body.
 fn body(frame: &[u8], kind: FrameKind) -> &[u8] {
     let (header, body) = frame.split_first_chunk::<HEADER_LEN>().expect("a frame has a header");
@@ -60,9 +84,10 @@ proptest! {
                 header.encode(&mut encoded);
                 prop_assert_eq!(&encoded[..], bytes);
             }
-            Err(DecodeError::UnknownKind(kind)) => prop_assert!(kind == bytes[4] && !(1..=3).contains(&kind)),
+            Err(DecodeError::UnknownKind(kind)) => prop_assert!(kind == bytes[4] && !(1..=5).contains(&kind)),
             Err(error) => {
-                let allowed = if bytes[4] == 1 { limits.control } else { limits.run } as u64;
+                let kind = FrameKind::try_from(bytes[4]).expect("was known");
+                let allowed = limits.of(kind) as u64;
                 let refused = DecodeError::TooLarge { limit: Limit::FrameBytes, actual: len as u64, allowed };
                 prop_assert_eq!(error, refused);
                 prop_assert!(len as u64 > allowed);
@@ -86,6 +111,46 @@ proptest! {
         header.encode(entries.len(), &mut frame);
         frame.extend_from_slice(&entries);
         prop_assert_eq!(DeliverHeader::decode(body(&frame, FrameKind::Deliver)), Ok((header, &entries[..])));
+    }
+
+    #[test]
+    fn forward_roundtrip(
+        header in forward_fields(), topic in "\\PC{0,40}", list in group_list(), entries in vec(any::<u8>(), 0..50),
+    ) {
+        let header =
+            ForwardHeader { topic: &topic, entries_len: entries.len() as u32, groups: list.as_groups(), ..header };
+        let mut frame = BytesMut::new();
+        header.encode(entries.len(), &mut frame);
+        frame.extend_from_slice(&entries);
+        let decoded = ForwardHeader::decode(body(&frame, FrameKind::Forward));
+        if header.flags.contains(forward::Flags::DIRECT) || !header.groups.is_empty() {
+            prop_assert_eq!(decoded, Ok((header, &entries[..])));
+        } else {
+            prop_assert_eq!(decoded, Err(DecodeError::Invalid { field: "forward flags", problem: "name nobody" }));
+        }
+        prop_assert_eq!(GroupList::new(header.groups.iter()), Ok(list.clone()));
+        prop_assert_eq!(header.groups.iter().count(), header.groups.len());
+    }
+
+    #[test]
+    fn forward_from_arbitrary_bytes(
+        mut bytes in vec(any::<u8>(), 0..150),
+        flags in 0..20_u8,
+        topic_len in prop::option::of(0..80_u8),
+        groups in 0..4_u8,
+    ) {
+        steer(&mut bytes, flags, topic_len);
+        if let Some(count) = bytes.get_mut(forward::FIXED_LEN - 1) {
+            *count = groups;
+        }
+        if let Ok((header, entries)) = ForwardHeader::decode(&bytes) {
+            let names: usize = header.groups.iter().map(|name| 1 + name.len()).sum();
+            prop_assert_eq!(forward::FIXED_LEN + header.topic.len() + names + entries.len(), bytes.len());
+            let mut frame = BytesMut::new();
+            header.encode(entries.len(), &mut frame);
+            frame.extend_from_slice(entries);
+            prop_assert_eq!(&frame[HEADER_LEN..], &bytes[..]);
+        }
     }
 
     #[test]
@@ -145,7 +210,7 @@ fn oversize_is_refused_on_the_header() {
             assert_eq!(header(len), Err(refused));
         }
     }
-    for kind in [0, 4, 0xff] {
+    for kind in [0, 6, 0xff] {
         assert_eq!(FrameHeader::decode([0, 0, 0, 0, kind], &limits), Err(DecodeError::UnknownKind(kind)));
     }
 }
@@ -159,6 +224,9 @@ fn limits_hold_what_they_must() {
         // The longest topic is 512 bytes.
         assert!(limits.run >= deliver::FIXED_LEN + 512 + sinew_wire::entry::FIXED_LEN + 255 + headers + max_payload);
         assert!(limits.run >= deliver::FIXED_LEN + 512 + sinew_wire::MAX_RUN_BYTES);
+        // Whatever was published can be forwarded, to the most groups with the longest names.
+        let names = forward::MAX_GROUPS * (1 + MAX_GROUP);
+        assert!(limits.of(FrameKind::Forward) >= limits.run - publish::FIXED_LEN + forward::FIXED_LEN + names);
     }
     assert_eq!(FrameLimits::for_payload(payload), FrameLimits::default());
     assert_eq!(FrameLimits::for_payload(usize::MAX).run, usize::MAX);
@@ -216,6 +284,73 @@ fn cut_short_at_every_byte() {
         let error = DeliverHeader::decode(&deliver[..len]).unwrap_err();
         assert_eq!(error, expected(len, deliver::FIXED_LEN, "deliver header"), "at {len}");
     }
+}
+
+fn forward_body(list: &GroupList) -> BytesMut {
+    let header = ForwardHeader {
+        flags: forward::Flags::DIRECT.with(forward::Flags::REPORT),
+        topic: "grüße",
+        messages: 1,
+        first_seq: 1,
+        entries_len: 9,
+        ttl_ms: 0,
+        ack: 1,
+        deadline_ms: 0,
+        instance: 1,
+        publisher: PeerId::from_public_key([1; 32]),
+        groups: list.as_groups(),
+    };
+    let mut frame = BytesMut::new();
+    header.encode(9, &mut frame);
+    Entry { id: b"", headers: b"", payload: b"!" }.encode(&mut frame);
+    frame.split_off(HEADER_LEN)
+}
+
+#[test]
+fn forward_cut_short_at_every_byte() {
+    let whole = forward_body(&GroupList::new(["ä", "workers"]).expect("short"));
+    let (topic, names) = ("grüße".len(), 1 + "ä".len() + 1 + "workers".len());
+    for len in 0..whole.len() {
+        let error = ForwardHeader::decode(&whole[..len]).unwrap_err();
+        let expected = match len {
+            _ if len < forward::FIXED_LEN => DecodeError::Truncated("forward header"),
+            _ if len < forward::FIXED_LEN + topic => DecodeError::Truncated("topic"),
+            _ if len < forward::FIXED_LEN + topic + names => DecodeError::Truncated("queue group"),
+            _ => DecodeError::Invalid { field: "entries length", problem: "is not what the frame holds" },
+        };
+        assert_eq!(error, expected, "at {len}");
+    }
+}
+
+#[test]
+fn damaged_forward_headers() {
+    let invalid = |field, problem| Err(DecodeError::Invalid { field, problem });
+    let list = GroupList::new(["g"]).expect("short");
+    let decode = |at: usize, value: u8| {
+        let mut body = forward_body(&list);
+        body[at] = value;
+        ForwardHeader::decode(&body).map(drop)
+    };
+    assert_eq!(decode(1, 0), Ok(()));
+    assert_eq!(decode(0, 1 << 4), invalid("forward flags", "are reserved"));
+    assert_eq!(decode(1, 1), invalid("forward flags", "are reserved"));
+    assert_eq!(decode(0, 1), invalid("forward token", "does not fit the flags"));
+    let token = forward::FIXED_LEN - 1 - PeerId::LEN - 8 - 4 - 8;
+    assert_eq!(decode(token, 0), invalid("forward token", "does not fit the flags"));
+    let count = forward::FIXED_LEN - 1;
+    let too_many = DecodeError::TooLong { field: "queue groups", actual: 33, allowed: forward::MAX_GROUPS };
+    assert_eq!(decode(count, 33), Err(too_many.clone()));
+    let name = forward::FIXED_LEN + "grüße".len();
+    assert_eq!(decode(name, 0), invalid("queue group", "is empty"));
+    assert_eq!(decode(name + 1, 7), invalid("queue group", "has a control character"));
+    assert_eq!(decode(name + 1, 0xff), invalid("queue group", "is not UTF-8"));
+
+    assert_eq!(GroupList::new(["g"; 33]), Err(too_many));
+    assert!(GroupList::new([""]).is_err());
+    assert!(GroupList::new([&*"g".repeat(MAX_GROUP + 1)]).is_err());
+    let longest = "g".repeat(MAX_GROUP);
+    let list = GroupList::new([&*longest; forward::MAX_GROUPS]).expect("the most there may be");
+    assert_eq!(list.as_groups().iter().filter(|name| *name == longest).count(), forward::MAX_GROUPS);
 }
 
 /// Both headers begin alike: flags, reserved, topic length, messages, first sequence number.

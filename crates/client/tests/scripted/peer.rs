@@ -167,7 +167,7 @@ impl Peer {
             match frame.kind {
                 FrameKind::Control => Got::Control(Control::decode(frame.body).expect("is valid")),
                 FrameKind::Publish => Got::Publish(published(frame.body)),
-                FrameKind::Deliver => panic!("a client does not deliver"),
+                kind => panic!("a client does not send {kind:?}"),
             }
         })
         .await
