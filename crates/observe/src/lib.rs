@@ -12,7 +12,7 @@ mod reason;
 
 pub use admin::{Admin, AdminConfig, View, Views};
 pub use health::{Check, Failing, Health, Heartbeat, Report, Scope};
-pub use metrics::{CacheCounters, Handles, Histogram, Metrics, Queues, Registry, encode};
+pub use metrics::{CacheCounters, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use reason::{CloseReason, DropReason};

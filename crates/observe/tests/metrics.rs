@@ -1,8 +1,10 @@
 //! The text a scraper gets.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use sinew_observe::{CloseReason, DropReason, Metrics, Queues, Registry, encode};
+use sinew_observe::{CloseReason, DropReason, Metrics, Queues, Readings, Registry, encode};
 use sinew_wire::{Limit, Refusal};
 
 fn rows(text: &str, name: &str) -> Vec<String> {
@@ -43,6 +45,36 @@ fn contract_names_are_there_from_the_start() {
     assert_eq!(rows(&text, "sinew_links_closed_total{").len(), CloseReason::ALL.len());
     assert_eq!(rows(&text, "sinew_limit_refused_total{").len(), Limit::ALL.len());
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn readings_are_taken_when_somebody_looks() {
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let readings = Readings::new(&mut registry);
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&asked);
+    readings.counters("overlay", "What the overlay counts", move || {
+        vec![("dials", counter.fetch_add(1, Relaxed)), ("b", 7)]
+    });
+    readings.gauges("membership", "What the membership holds", || vec![("members", 3)]);
+    metrics.pool_closed("idle").inc();
+    metrics.pool_closed("lost").inc_by(0);
+    assert_eq!(asked.load(Relaxed), 0);
+    let text = encode(&registry);
+    assert_eq!(asked.load(Relaxed), 1);
+    for row in [
+        "sinew_overlay_total{count=\"dials\"} 0",
+        "sinew_overlay_total{count=\"b\"} 7",
+        "sinew_membership{count=\"members\"} 3",
+        "sinew_pool_closed_total{reason=\"idle\"} 1",
+        "sinew_pool_closed_total{reason=\"lost\"} 0",
+        "sinew_pool_opened_total 0",
+        "sinew_pool_links 0",
+        "sinew_peers 0",
+    ] {
+        assert!(text.lines().any(|line| line == row), "{row} is missing in\n{text}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod histogram;
 mod process;
 mod queues;
+mod readings;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use sinew_wire::Limit;
 
 pub use self::histogram::Histogram;
 pub use self::queues::Queues;
+pub use self::readings::{Reading, Readings};
 use crate::{CloseReason, DropReason};
 
 /// One label with a name known at compile time: every value comes from an enum or a literal, never from a peer, so
@@ -67,9 +69,18 @@ pub struct Handles {
     pub links_opened: Counter,
     /// Handshakes that failed or did not finish in time.
     pub handshakes_failed: Counter,
+    /// Other nodes of the realm that are up.
+    pub peers: Gauge,
+    /// Links to other nodes there are now.
+    pub pool_links: Gauge,
+    /// Links to other nodes that came up, dialled or accepted.
+    pub pool_opened: Counter,
+    /// Dials of other nodes that failed on all their addresses.
+    pub pool_dials_failed: Counter,
     dropped: [Counter; DropReason::ALL.len()],
     links_closed: [Counter; CloseReason::ALL.len()],
     limit_refused: [Counter; Limit::ALL.len()],
+    pool_closed: Family<Label, Counter>,
     cache_hits: Family<Label, Counter>,
     cache_misses: Family<Label, Counter>,
 }
@@ -106,6 +117,11 @@ impl Metrics {
             ),
             links_opened: counter(registry, "links_opened", "Client links that completed their handshake"),
             handshakes_failed: counter(registry, "handshakes_failed", "Handshakes that failed or timed out"),
+            peers: gauge(registry, "peers", "Other nodes of the realm that are up"),
+            pool_links: gauge(registry, "pool_links", "Links to other nodes"),
+            pool_opened: counter(registry, "pool_opened", "Links to other nodes that came up"),
+            pool_dials_failed: counter(registry, "pool_dials_failed", "Dials of other nodes that failed"),
+            pool_closed: family(registry, "pool_closed", "Links to other nodes that ended, by reason"),
             dropped: rows(
                 registry,
                 ("dropped", "Deliveries that did not happen, by reason"),
@@ -158,6 +174,12 @@ impl Handles {
     /// Refusals because of this limit.
     pub fn limit_refused(&self, limit: Limit) -> &Counter {
         &self.limit_refused[limit as usize]
+    }
+
+    /// Links to other nodes that ended for this reason. The reasons are the pool's: it asks for all of them when it starts,
+    /// so that every row is there from then on.
+    pub fn pool_closed(&self, reason: &'static str) -> Counter {
+        self.pool_closed.get_or_create_owned(&[("reason", reason)])
     }
 
     /// Adds the rows of a cache and gives its counters.
