@@ -47,6 +47,8 @@ const HOUSE: &[Room] = &[
     room(5, "sinew"),
     room(5, "sinew-examples"),
     room(5, "sinew-tests"),
+    // Networks and containers around what the other tests have.
+    Room { sideways: &["sinew-tests"], ..room(5, "sinew-system-tests") },
     room(5, "sinew-benches"),
 ];
 
@@ -69,7 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Nobody builds on these: they may use any outside crate, as a test may.
-const UNSHIPPED: &[&str] = &["sinew-examples", "sinew-tests", "sinew-benches"];
+const UNSHIPPED: &[&str] = &["sinew-examples", "sinew-tests", "sinew-system-tests", "sinew-benches"];
 
 /// Floors up to this one are pure: no runtime, no sockets, no ambient chance.
 const PURE_UP_TO: u8 = 1;

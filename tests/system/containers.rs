@@ -1,0 +1,184 @@
+//! The cluster of `docker-compose.yml`, with an image made of the binary under test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use sinew_tests::{Peer, Place, binary, fetch, read_peers};
+
+use crate::namespaces::run;
+
+/// The image of the tests; the users' one is `sinew`.
+const IMAGE: &str = "sinew-test";
+
+/// How often a container is looked at while a test waits for something.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long containers may take for anything.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The running cluster. Its containers, network and volumes are gone when it is dropped.
+#[derive(Debug)]
+pub struct Compose {
+    program: Vec<&'static str>,
+    project: String,
+}
+
+impl Compose {
+    /// Makes the image and starts five nodes. Returns when their containers run; they may not be ready yet.
+    pub fn up() -> Result<Self> {
+        if let Err(error) = run(Command::new("docker").arg("info")) {
+            bail!("this test needs root and a running dockerd: run it with `bash .ci/run system`\n{error:#}");
+        }
+        image()?;
+        let compose = Self { program: program()?, project: format!("sinew-test-{}", std::process::id()) };
+        compose.run(&["up", "--detach", "--no-build"])?;
+        Ok(compose)
+    }
+
+    /// Runs a command of Compose on the cluster.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let [program, words @ ..] = &self.program[..] else { bail!("no Compose") };
+        let mut command = Command::new(program);
+        command.args(words).arg("--file").arg(repository().join("docker-compose.yml"));
+        command.args(["--project-name", &self.project, "--profile", "more"]).args(arguments);
+        run(command.env("SINEW_IMAGE", IMAGE))
+    }
+
+    /// The containers of a service, by id.
+    pub fn containers(&self, service: &str) -> Result<Vec<String>> {
+        Ok(self.run(&["ps", "--quiet", service])?.lines().map(str::to_owned).collect())
+    }
+
+    /// The only container of a service.
+    pub fn container(&self, service: &str) -> Result<String> {
+        let [container] = &self.containers(service)?[..] else { bail!("not one container of {service}") };
+        Ok(container.clone())
+    }
+
+    /// A field of what Docker knows of a container, as a template.
+    pub fn inspect(&self, container: &str, template: &str) -> Result<String> {
+        Ok(run(Command::new("docker").args(["inspect", "--format", template, container]))?.trim().to_owned())
+    }
+
+    /// Waits until a field of a container has a value.
+    pub async fn becomes(&self, container: &str, template: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let value = self.inspect(container, template)?;
+            if wanted(&value) {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                let logs = run(Command::new("docker").args(["logs", "--tail", "50", container]))?;
+                bail!("{template} of {container} stays {value:?}\n{logs}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Runs the binary in the container of a service.
+    pub fn inside(&self, service: &str, arguments: &[&str]) -> Result<String> {
+        let container = self.container(service)?;
+        run(Command::new("docker").args(["exec", &container, "/usr/local/bin/sinew"]).args(arguments))
+    }
+
+    /// The moment a container of a service said that it is ready, by its own clock, which is the host's.
+    pub fn ready_line(&self, service: &str) -> Result<Option<String>> {
+        let container = self.container(service)?;
+        let log = run(Command::new("docker").args(["logs", &container]))?;
+        Ok(log.lines().rev().find(|line| line.starts_with("ready")).map(str::to_owned))
+    }
+
+    /// Where clients on the host connect to node `number`, from 1.
+    pub fn server(number: usize) -> String {
+        format!("quic://127.0.0.1:{}", 4400 + number)
+    }
+
+    /// A page of the API of node `number`.
+    pub async fn api(number: usize, path: &str) -> Result<Value> {
+        let admin = SocketAddr::from(([127, 0, 0, 1], 4600 + u16::try_from(number)?));
+        let (status, body) = fetch(&Place::Host, admin, path).await?;
+        ensure!(status == 200, "{path} of node {number} answered {status}: {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// The other nodes that node `number` knows.
+    pub async fn peers(number: usize) -> Result<Vec<Peer>> {
+        let peers = Self::api(number, "/api/v1/peers").await?;
+        read_peers(peers.as_array().context("an array of peers")?)
+    }
+
+    /// Waits until node `number` answers and its peers satisfy a condition.
+    pub async fn sees(number: usize, wanted: impl Fn(&[Peer]) -> bool) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let peers = Self::peers(number).await;
+            if peers.as_ref().is_ok_and(|peers| wanted(peers)) {
+                return Ok(());
+            }
+            ensure!(start.elapsed() < PATIENCE, "node {number} still sees {peers:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl Drop for Compose {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The last chance to learn why.
+            eprintln!("{}", self.run(&["logs", "--tail", "40"]).unwrap_or_default());
+        }
+        let _ = self.run(&["down", "--volumes", "--timeout", "15"]);
+    }
+}
+
+/// Compose as a plugin of docker, or the program of its own that it was before.
+fn program() -> Result<Vec<&'static str>> {
+    if run(Command::new("docker").args(["compose", "version"])).is_ok() {
+        return Ok(vec!["docker", "compose"]);
+    }
+    run(Command::new("docker-compose").arg("version"))
+        .context("neither `docker compose` nor docker-compose is here")?;
+    Ok(vec!["docker-compose"])
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Makes the image from scratch: the binary, and what it is linked to.
+fn image() -> Result<()> {
+    let context = tempfile::tempdir()?;
+    let (root, binary) = (context.path().join("root"), binary());
+    copy(&binary, &root.join("usr/local/bin/sinew"))?;
+    for library in libraries(&binary)? {
+        copy(&library, &root.join(library.strip_prefix("/")?))?;
+    }
+    std::fs::create_dir(context.path().join("data"))?;
+    let file = repository().join("tests/compose/Dockerfile");
+    run(Command::new("docker").args(["build", "--quiet", "--tag", IMAGE, "--file"]).arg(file).arg(context.path()))?;
+    Ok(())
+}
+
+/// The shared libraries of a binary, the loader among them. None when it is static.
+fn libraries(binary: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(binary).output()?;
+    // It fails on a static binary, and says why.
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect())
+}
+
+/// Copies a file, following links.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to.parent().context("a directory")?)?;
+    std::fs::copy(from, to).with_context(|| format!("copy {}", from.display()))?;
+    Ok(())
+}
