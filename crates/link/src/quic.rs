@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError,
@@ -28,6 +29,11 @@ use crate::{LinkConfig, LinkError, socket};
 const CLOSE_DROPPED: VarInt = VarInt::from_u32(0);
 /// The peer gave the link up on purpose.
 const CLOSE_ABORTED: VarInt = VarInt::from_u32(1);
+
+/// What may be under way at the start between two processes of one host, where there is no network to be careful with. From
+/// the ten packets of RFC 9002 on, the first messages of a busy link wait for acknowledgements that the peer may hold
+/// back for 25 ms (`max_ack_delay`), several times over: a pause of up to 80 ms, measured.
+const LOCAL_WINDOW: u64 = 1 << 20;
 
 /// How often a dialer makes the transport send something. A listener that was restarted answers the next packet with a
 /// reset: this is how long it takes an idle link to notice.
@@ -195,6 +201,11 @@ fn transport(config: &LinkConfig, local: bool, streams_of_peer: u32) -> Transpor
         .receive_window(config.receive_window.into())
         .enable_segmentation_offload(config.segmentation_offload && payload <= LARGEST_SEGMENT)
         .mtu_discovery_config(Some(discovery));
+    if local {
+        let mut congestion = CubicConfig::default();
+        congestion.initial_window(LOCAL_WINDOW);
+        transport.congestion_controller_factory(Arc::new(congestion));
+    }
     transport
 }
 
