@@ -38,8 +38,8 @@ pub enum AnnounceError {
         /// How many there may be.
         allowed: usize,
     },
-    /// A key of the metadata is empty, or a key or value has a control character, which would reach the terminal of
-    /// whoever lists the services.
+    /// The metadata have too many pairs; or a key is empty or too long; or a key or value has a control character, which would
+    /// reach the terminal of whoever lists the services.
     #[error("metadata {0}")]
     Metadata(&'static str),
     /// The publisher holds as many leases as one may, over all of its sessions.

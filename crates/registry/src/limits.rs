@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use sinew_wire::{MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME};
+
 use crate::AnnounceError;
 
 /// Bounds of a [`Registry`](crate::Registry). Every one holds.
@@ -9,8 +11,8 @@ pub struct Limits {
     pub services: usize,
     /// Most leases of one publisher, over all of its sessions. Default 64.
     pub per_publisher: usize,
-    /// Most bytes in keys and values of one lease's metadata. Default 1 KiB, so that an answer with a dozen of them fits a
-    /// control frame.
+    /// Most bytes in keys and values of one lease's metadata. Default, and at most, [`MAX_METADATA_BYTES`]: others would refuse
+    /// what has more.
     pub metadata_bytes: usize,
     /// Most bytes of all metadata together. Default 64 MiB.
     pub metadata_total: usize,
@@ -27,7 +29,7 @@ impl Default for Limits {
         Self {
             services: 100_000,
             per_publisher: 64,
-            metadata_bytes: 1 << 10,
+            metadata_bytes: MAX_METADATA_BYTES,
             metadata_total: 64 << 20,
             min_ttl: Duration::from_secs(10),
             max_ttl: Duration::from_secs(60 * 60),
@@ -49,11 +51,17 @@ impl Limits {
 
     /// Checks the metadata of one lease, and gives their bytes.
     pub(crate) fn metadata(&self, metadata: &[(String, String)]) -> Result<usize, AnnounceError> {
-        let actual = bytes_of(metadata);
-        if actual > self.metadata_bytes {
-            return Err(AnnounceError::MetadataBytes { actual, allowed: self.metadata_bytes });
+        let (actual, allowed) = (bytes_of(metadata), self.metadata_bytes.min(MAX_METADATA_BYTES));
+        if actual > allowed {
+            return Err(AnnounceError::MetadataBytes { actual, allowed });
+        }
+        if metadata.len() > MAX_METADATA {
+            return Err(AnnounceError::Metadata("has more than 16 pairs"));
         }
         for (key, value) in metadata {
+            if key.len() > MAX_NAME {
+                return Err(AnnounceError::Metadata("has a key of more than 128 bytes"));
+            }
             if key.is_empty() {
                 return Err(AnnounceError::Metadata("has an empty key"));
             }
@@ -65,7 +73,7 @@ impl Limits {
     }
 }
 
-/// What metadata are charged. No key is empty, so that their number is bounded by it too.
+/// What metadata are charged.
 pub(crate) fn bytes_of(metadata: &[(String, String)]) -> usize {
     metadata.iter().map(|(key, value)| key.len().saturating_add(value.len())).fold(0, usize::saturating_add)
 }

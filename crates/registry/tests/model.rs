@@ -1,5 +1,7 @@
 //! The registry against the simplest thing that does the same: a list of leases, searched from one end to the other.
 
+#![expect(clippy::disallowed_methods, reason = "a test begins at some time; from there on it passes time in")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +75,9 @@ impl Row {
     }
 }
 
+/// Bytes of metadata and the end of each lease of a name.
+type Rows = BTreeMap<LeaseId, (usize, Instant)>;
+
 #[derive(Default)]
 struct Model {
     rows: Vec<Row>,
@@ -114,7 +119,7 @@ impl Model {
         ids
     }
 
-    fn of(&self, name: &str) -> BTreeMap<LeaseId, (usize, Instant)> {
+    fn of(&self, name: &str) -> Rows {
         let rows = self.rows.iter().filter(|row| row.name == name);
         rows.map(|row| (row.id(), (row.metadata, row.expires))).collect()
     }
@@ -125,7 +130,7 @@ fn ids(ended: &[Ended]) -> BTreeSet<LeaseId> {
 }
 
 /// Everything that a snapshot says about a name, expired or not.
-fn seen(snapshot: &Snapshot, name: &str, long_ago: Instant, start: usize) -> BTreeMap<LeaseId, (usize, Instant)> {
+fn seen(snapshot: &Snapshot, name: &str, long_ago: Instant, start: usize) -> Rows {
     let Some(service) = snapshot.get(name) else { return BTreeMap::new() };
     assert!(!service.is_empty() && **service.name() == *name);
     let rows: Vec<_> = service.live_from(start, long_ago).collect();
@@ -172,7 +177,7 @@ proptest! {
         let start = Instant::now();
         let mut now = start + Duration::from_secs(1);
         let (mut registry, mut model) = (Registry::new(limits()), Model::default());
-        let mut kept: Option<(Snapshot, Vec<BTreeMap<LeaseId, (usize, Instant)>>)> = None;
+        let mut kept: Option<(Snapshot, Vec<Rows>)> = None;
         let (mut changes, mut told) = (ChangeSet::new(), BTreeMap::new());
         for step in steps {
             match step {

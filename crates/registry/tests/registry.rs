@@ -1,5 +1,7 @@
 //! What the registry refuses, and that it stays quick when it is full.
 
+#![expect(clippy::disallowed_methods, reason = "a test begins at some time; from there on it passes time in")]
+
 use std::time::{Duration, Instant};
 
 use sinew_registry::{AnnounceError, LeaseId, Limits, NoSuchLease, Offer, Owner, Registry};
@@ -34,9 +36,11 @@ fn refusals_name_the_limit_and_change_nothing() {
         let (min, max) = (Duration::from_secs(10), Duration::from_secs(3_600));
         assert_eq!(refused(Offer { ttl: asked, ..offer(1, "a") }), AnnounceError::Ttl { asked, min, max });
     }
-    let large = refused(Offer { metadata: pair("k", &"v".repeat(1_024)), ..offer(1, "a") });
-    assert_eq!(large, AnnounceError::MetadataBytes { actual: 1_025, allowed: 1_024 });
-    for (key, value) in [("", "v"), ("k\n", "v"), ("k", "\u{1b}[2J")] {
+    let large = refused(Offer { metadata: pair("k", &"v".repeat(4_096)), ..offer(1, "a") });
+    assert_eq!(large, AnnounceError::MetadataBytes { actual: 4_097, allowed: 4_096 });
+    let many = refused(Offer { metadata: vec![("k".to_owned(), String::new()); 17], ..offer(1, "a") });
+    assert_eq!(many, AnnounceError::Metadata("has more than 16 pairs"));
+    for (key, value) in [("", "v"), (&"k".repeat(129), "v"), ("k\n", "v"), ("k", "\u{1b}[2J")] {
         let bad = refused(Offer { metadata: pair(key, value), ..offer(1, "a") });
         assert!(matches!(bad, AnnounceError::Metadata(_)), "{bad}");
     }
