@@ -22,11 +22,16 @@ pub enum DropReason {
     SubscriberGone,
     /// The node shut down before the message was written.
     Draining,
+    /// The queue towards another node was full, or that node held the publisher back for longer than it may. Counted by
+    /// the node that dropped it, for each subscription it knew of.
+    ForwardQueueFull,
+    /// The other node was gone, or had started anew, with the message queued for it or on its way.
+    NodeGone,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::Conflated,
         Self::Expired,
@@ -34,6 +39,8 @@ impl DropReason {
         Self::QueueMemory,
         Self::SubscriberGone,
         Self::Draining,
+        Self::ForwardQueueFull,
+        Self::NodeGone,
     ];
 
     /// The label in metrics and logs.
@@ -46,6 +53,8 @@ impl DropReason {
             Self::QueueMemory => "queue_memory",
             Self::SubscriberGone => "subscriber_gone",
             Self::Draining => "draining",
+            Self::ForwardQueueFull => "forward_queue_full",
+            Self::NodeGone => "node_gone",
         }
     }
 }

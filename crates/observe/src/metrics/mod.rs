@@ -49,6 +49,8 @@ pub struct Handles {
     pub published: Counter,
     /// Messages written towards subscribers: one for each subscription that got it.
     pub delivered: Counter,
+    /// Messages written towards other nodes: one for each node that got it.
+    pub forwarded: Counter,
     /// Messages whose id had been seen before, and which therefore went to nobody.
     pub duplicates: Counter,
     /// Retained values forgotten because their bound was reached.
@@ -103,6 +105,7 @@ impl Metrics {
         let handles = Handles {
             published: counter(registry, "published", "Messages accepted from publishers"),
             delivered: counter(registry, "delivered", "Messages written to subscribers, one for each subscription"),
+            forwarded: counter(registry, "forwarded", "Messages written to other nodes, one for each node"),
             duplicates: counter(registry, "duplicates", "Messages suppressed because their id had been seen before"),
             retained_evicted: counter(registry, "retained_evicted", "Retained values forgotten at their bound"),
             bytes_in: counter(registry, "bytes_in", "Bytes read from client links"),
