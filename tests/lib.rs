@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 pub use cluster::{Cluster, Peer, Site, join, read_peers};
-pub use load::{Flow, Heard, Listener, Report, chatter, matches, publish};
+pub use load::{Flow, Heard, Listener, Report, Server, chatter, matches, publish};
 pub use node::{Launch, Node, fetch};
 pub use place::Place;
 pub use process::{Finished, Running, binary, signal, sinew, sinew_at};

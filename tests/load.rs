@@ -9,6 +9,24 @@ use tokio::sync::watch;
 
 use crate::{Node, Running, sinew, soon};
 
+/// Something that clients connect to.
+pub trait Server {
+    /// Where they do.
+    fn server(&self) -> String;
+}
+
+impl Server for Node {
+    fn server(&self) -> String {
+        self.url("unix")
+    }
+}
+
+impl Server for String {
+    fn server(&self) -> String {
+        self.clone()
+    }
+}
+
 /// What `sinew bench sub` counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
@@ -53,9 +71,16 @@ pub struct Flow {
 
 impl Flow {
     /// Subscribes, waits until all nodes know, and begins to publish: so many messages, so many per second.
-    pub async fn start(from: &Node, to: &Node, topic: &str, count: u64, rate: u64, level: &str) -> Result<Self> {
+    pub async fn start(
+        from: &impl Server,
+        to: &impl Server,
+        topic: &str,
+        count: u64,
+        rate: u64,
+        level: &str,
+    ) -> Result<Self> {
         let (number, rate) = (count.to_string(), rate.to_string());
-        let (source, sink) = (from.url("unix"), to.url("unix"));
+        let (source, sink) = (from.server(), to.server());
         let common = ["--count", &number, "--json", "--quiet"];
         let mut subscriber = Running::start(&[&["bench", "sub", topic, "--server", &sink][..], &common].concat())?;
         subscriber.ready().await?;
@@ -110,8 +135,8 @@ impl Drop for Aborting {
 
 impl Listener {
     /// Subscribes at a node and waits until all nodes know of it.
-    pub async fn start(node: &Node, pattern: &str, flags: &[&str]) -> Result<Self> {
-        let server = node.url("unix");
+    pub async fn start(node: &impl Server, pattern: &str, flags: &[&str]) -> Result<Self> {
+        let server = node.server();
         let arguments = ["sub", pattern, "--server", &server, "--settle", "--json"];
         let mut running = Running::start(&[&arguments, flags].concat())?;
         running.ready().await?;
@@ -182,26 +207,26 @@ fn note(value: &Value) -> Option<Heard> {
 }
 
 /// Publishes a small message so many times a second, for as long as it is kept.
-pub fn chatter(node: &Node, topic: &str, rate: u64) -> Result<Running> {
-    let (server, rate) = (node.url("unix"), rate.to_string());
+pub fn chatter(node: &impl Server, topic: &str, rate: u64) -> Result<Running> {
+    let (server, rate) = (node.server(), rate.to_string());
     Running::start(&["pub", topic, "x", "--server", &server, "--count", "1000000000", "--rate", &rate, "--quiet"])
 }
 
 /// Publishes one message at a node. Returns what is printed of it: `matched`, and more with level acked.
-pub async fn publish(node: &Node, topic: &str, payload: &str, flags: &[&str]) -> Result<Value> {
-    let server = node.url("unix");
+pub async fn publish(node: &impl Server, topic: &str, payload: &str, flags: &[&str]) -> Result<Value> {
+    let server = node.server();
     let arguments = ["pub", topic, payload, "--server", &server, "--json"];
     sinew(&[&arguments, flags].concat()).await?.ok()?.pop().context("a result")
 }
 
 /// Publishes until a message matches so many subscribers in the whole realm. Returns how long that took.
-pub async fn matches(node: &Node, topic: &str, wanted: u64) -> Result<Duration> {
+pub async fn matches(node: &impl Server, topic: &str, wanted: u64) -> Result<Duration> {
     let start = Instant::now();
     loop {
         let matched = publish(node, topic, "?", &[]).await?["matched"].as_u64().context("matched")?;
         if matched == wanted {
             return Ok(start.elapsed());
         }
-        ensure!(start.elapsed() < crate::PATIENCE, "{topic} at {} matches {matched}, not {wanted}", node.id());
+        ensure!(start.elapsed() < crate::PATIENCE, "{topic} matches {matched}, not {wanted}");
     }
 }

@@ -53,6 +53,9 @@ impl Launch {
         }
         // Alone, unless the flags say otherwise: tests must not find each other.
         command.env("SINEW_MESH", "off").env("SINEW_MESH_MDNS", "false");
+        if std::env::var_os("SINEW_LOG_LEVEL").is_none() {
+            command.env("SINEW_LOG_LEVEL", "warn");
+        }
         let mut child = command.args(&self.flags).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut stdout = BufReader::new(stdout).lines();
