@@ -157,3 +157,92 @@ pub(crate) fn dht_key(realm: &str, name: &str) -> [u8; 32] {
     key.copy_from_slice(hash.finish().as_ref());
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn node(n: u8) -> PeerId {
+        PeerId::from_public_key([n; 32])
+    }
+
+    fn detail(n: u8) -> Detail {
+        let metadata = vec![("k".to_owned(), "v".to_owned())];
+        Detail { provider: node(n), instance: u64::from(n), metadata, ttl_ms: 1_000 }
+    }
+
+    fn answer(name: &str, instances: Vec<Detail>) -> Answer {
+        Answer::Instances { name: name.to_owned(), region: "eu".to_owned(), instances, more: true }
+    }
+
+    fn read(answer: &Answer, max: usize) -> Result<Page, Bad> {
+        Answer::decode(&answer.encode(), node(9), "a.b", max)
+    }
+
+    #[test]
+    fn an_answer_is_of_the_node_that_gave_it() {
+        let page = read(&answer("a.b", vec![detail(1), detail(2)]), 2).expect("is good");
+        assert!(page.more);
+        assert_eq!(
+            page.instances.iter().map(|i| (i.node, i.provider)).collect::<Vec<_>>(),
+            [(node(9), node(1)), (node(9), node(2)),]
+        );
+    }
+
+    #[test]
+    fn what_does_not_answer_is_refused() {
+        assert_eq!(read(&answer("a.c", vec![detail(1)]), 1), Err(Bad::OtherName));
+        assert_eq!(read(&answer("a.b", vec![detail(1), detail(2)]), 1), Err(Bad::TooMany));
+        let forever = Detail { ttl_ms: u64::MAX, ..detail(1) };
+        assert_eq!(read(&answer("a.b", vec![forever]), 1), Err(Bad::Ttl));
+        let escape = Detail { metadata: vec![("k".into(), "\u{1b}[2J".into())], ..detail(1) };
+        assert_eq!(read(&answer("a.b", vec![escape]), 1), Err(Bad::Texts));
+        let many = Detail { metadata: vec![("k".into(), String::new()); 17], ..detail(1) };
+        assert_eq!(read(&answer("a.b", vec![many]), 1), Err(Bad::Texts));
+        let large = Detail { metadata: vec![("k".into(), "v".repeat(4_096))], ..detail(1) };
+        assert_eq!(read(&answer("a.b", vec![large]), 1), Err(Bad::Texts));
+        assert_eq!(Answer::decode(&[0; MAX_ANSWER + 1], node(9), "a.b", 1), Err(Bad::TooLarge));
+        assert_eq!(Answer::decode(b"", node(9), "a.b", 1), Err(Bad::Undecodable));
+        // A length that claims more than there is.
+        let mut lying = answer("a.b", vec![detail(1)]).encode().to_vec();
+        lying[4..12].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert_eq!(Answer::decode(&lying, node(9), "a.b", 1), Err(Bad::Undecodable));
+    }
+
+    #[test]
+    fn what_is_no_question_is_refused() {
+        let question = |name: &str| Question::Instances { name: name.to_owned(), start: 0, max: 1 };
+        assert_eq!(Question::decode(&question("a.b").encode()), Some(question("a.b")));
+        for name in ["", "a.*", "$sys", "a b", &"a".repeat(513), &"a".repeat(5_000)] {
+            assert_eq!(Question::decode(&question(name).encode()), None, "{name}");
+        }
+        assert_eq!(Question::decode(&[0xff; 20]), None);
+    }
+
+    #[test]
+    fn keys_differ_by_realm_and_name() {
+        let keys = [dht_key("a", "b"), dht_key("ab", ""), dht_key("", "ab"), dht_key("b", "a"), dht_key("a", "b.c")];
+        for (n, key) in keys.iter().enumerate() {
+            assert!(!keys[..n].contains(key));
+        }
+        assert_eq!(dht_key("default", "echo"), dht_key("default", "echo"));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = Question::decode(&body);
+            let _ = Answer::decode(&body, node(1), "a", 64);
+        }
+
+        #[test]
+        fn a_damaged_answer_never_panics(at in 0..200_usize, byte in any::<u8>()) {
+            let mut body = answer("a.b", vec![detail(1), detail(2)]).encode().to_vec();
+            let at = at % body.len();
+            body[at] = byte;
+            let _ = Answer::decode(&body, node(1), "a.b", 2);
+        }
+    }
+}
