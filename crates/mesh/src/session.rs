@@ -1,0 +1,394 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sinew_link::pool::Closed;
+use sinew_link::{Fill, LinkError, LinkReader};
+use sinew_pubsub::Outbox;
+use sinew_wire::forward::ForwardHeader;
+use sinew_wire::{Control, Features, Frame, FrameKind, Limit, MeshControl, Refusal};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::context::{Context, Shared};
+use crate::handshake::{self, Accepted, Failed, Resumed, Shake};
+use crate::info::LinkInfo;
+use crate::node::{Lease, Node};
+use crate::pool::{Admission, Close};
+use crate::time::sleep_until;
+use crate::writer;
+
+/// How often a session looks whether its peer is alive, while nothing happens.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// How long the last words to a peer may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The same while the peer waits on its new link for the old one to end.
+const SHORT_FAREWELL: Duration = Duration::from_millis(50);
+
+/// A link that the pool has taken in.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) node: Arc<Node>,
+    pub(crate) admission: Admission,
+    pub(crate) info: LinkInfo,
+    pub(crate) shake: Shake,
+    /// What the peer said to our hello; nothing if the peer has said hello.
+    pub(crate) accepted: Option<Accepted>,
+    /// What the peer can do.
+    pub(crate) features: Features,
+}
+
+/// How a link came to its end.
+#[derive(Debug)]
+enum End {
+    /// The pool wants it to.
+    Closed(Closed),
+    /// The peer said goodbye, or just ended its stream.
+    Peer(Option<Refusal>),
+    /// We refuse to go on.
+    Refused(Refusal),
+    /// The link broke.
+    Broken(LinkError),
+    /// Nothing is heard of the peer.
+    Silent(Duration),
+}
+
+impl End {
+    fn reason(&self) -> Closed {
+        match self {
+            Self::Closed(reason) => *reason,
+            Self::Peer(Some(Refusal::Replaced)) => Closed::Replaced,
+            Self::Peer(_) => Closed::Peer,
+            Self::Refused(_) => Closed::Refused,
+            Self::Broken(_) | Self::Silent(_) => Closed::Lost,
+        }
+    }
+
+    /// What the peer is told.
+    fn goodbye(&self, context: &Context) -> Refusal {
+        match self {
+            Self::Closed(Closed::Idle) => Refusal::Idle(context.config.pool.idle.as_millis() as u64),
+            Self::Closed(Closed::Evicted) => {
+                Refusal::Limit { limit: Limit::Peers, allowed: context.config.pool.max as u64 }
+            }
+            Self::Closed(Closed::Replaced) => Refusal::Replaced,
+            Self::Closed(Closed::Gone) => Refusal::Denied("not a member of the realm any more".to_owned()),
+            Self::Closed(_) => Refusal::Draining,
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Silent(silence) => Refusal::Idle(silence.as_millis() as u64),
+            Self::Peer(_) | Self::Broken(_) => Refusal::Closed,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(reason) => write!(f, "closed: {reason}"),
+            Self::Peer(Some(reason)) => write!(f, "the peer says: {reason}"),
+            Self::Peer(None) => f.write_str("the peer ended it"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}"),
+            Self::Broken(error) => write!(f, "broken: {error}"),
+            Self::Silent(silence) => write!(f, "nothing heard for {silence:?}"),
+        }
+    }
+}
+
+/// Finishes the handshake of a link, serves it to its end, and tells the pool of that.
+pub(crate) async fn run(context: &Shared, opened: Opened) {
+    let Opened { node, admission: Admission { link, close }, info, shake, accepted, features } = opened;
+    let peer = node.peer;
+    let lease = lease(context, &node, &close).await;
+    let (end, lease) = match lease {
+        Err(end) => {
+            shake.refuse(end.goodbye(context)).await;
+            (end, None)
+        }
+        Ok(mut lease) => {
+            let end = serve(context, &node, &mut lease, shake, (accepted, features), &close).await;
+            (end, Some(lease))
+        }
+    };
+    context.count(&end);
+    let reason = end.reason();
+    info!(peer = %peer.short(), path = %info.path, %end, lasted = ?info.since.elapsed(), "link to a node ended");
+    context.pool.ended(peer, link, reason).await;
+    if let Some(lease) = lease {
+        lease.linger(&context.stop).await;
+    }
+}
+
+/// Waits for the former link, if there is one, to end.
+async fn lease(context: &Context, node: &Arc<Node>, close: &Close) -> Result<Lease, End> {
+    tokio::select! {
+        biased;
+        reason = close.wanted() => Err(End::Closed(reason)),
+        lease = tokio::time::timeout(context.config.handshake_timeout, node.lease()) => match lease {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(_gone)) => Err(End::Closed(Closed::Gone)),
+            Err(_) => Err(End::Refused(Refusal::Unavailable("the former link has not ended yet".to_owned()))),
+        },
+    }
+}
+
+async fn serve(
+    context: &Shared,
+    node: &Arc<Node>,
+    lease: &mut Lease,
+    mut shake: Shake,
+    (accepted, features): (Option<Accepted>, Features),
+    close: &Close,
+) -> End {
+    let resumed = tokio::select! {
+        biased;
+        reason = close.wanted() => Err(End::Closed(reason)),
+        resumed = resume(context, lease, &mut shake, accepted, features) => resumed,
+    };
+    let resumed = match resumed {
+        Ok(resumed) => resumed,
+        Err(end) => {
+            if !matches!(end, End::Broken(_) | End::Peer(_)) {
+                shake.refuse(end.goodbye(context)).await;
+            }
+            return end;
+        }
+    };
+    let Shake { mut reader, writer, .. } = shake;
+    let outbox = node.remote.link_up(resumed.received, resumed.window, features);
+    let now = Instant::now();
+    node.activity.touch(now);
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), |_| {}));
+    let session = Session {
+        context,
+        node,
+        outbox: Arc::clone(&outbox),
+        lease,
+        heard: now,
+        ping: None,
+        pings: 0,
+        forwarded: node.remote.stats().forwarded,
+    };
+    let end = session.serve(&mut reader, &mut writing, close).await;
+    outbox.close(end.goodbye(context), false);
+    if !writing.is_finished() {
+        let patience = match end {
+            End::Closed(Closed::Replaced) | End::Broken(_) | End::Silent(_) => SHORT_FAREWELL,
+            _ => FAREWELL,
+        };
+        if tokio::time::timeout(patience, &mut writing).await.is_err() {
+            writing.abort();
+            let _stopped = (&mut writing).await;
+        }
+    }
+    node.remote.link_down(&outbox);
+    end
+}
+
+/// Both sides tell each other how much they took over former links.
+async fn resume(
+    context: &Context,
+    lease: &mut Lease,
+    shake: &mut Shake,
+    accepted: Option<Accepted>,
+    features: Features,
+) -> Result<Resumed, End> {
+    let inbound = lease.inbound();
+    let ours = Resumed { received: inbound.received(), window: inbound.window() };
+    let resumed = match accepted {
+        Some(Accepted { received, window, .. }) => shake.resume(ours).await.map(|()| Resumed { received, window }),
+        None => {
+            let Resumed { received, window } = ours;
+            let features = features.common(context.config.features);
+            shake.accept(Accepted { instance: context.epoch, received, window, features }).await
+        }
+    };
+    resumed.map_err(|failed| match failed {
+        Failed::Goodbye(reason) => End::Peer(Some(reason)),
+        Failed::Refused(refusal) => End::Refused(refusal),
+        Failed::TimedOut(limit) => End::Silent(limit),
+        Failed::Link(error) => End::Broken(error),
+    })
+}
+
+/// What the reader task of a link has at hand.
+struct Session<'a> {
+    context: &'a Shared,
+    node: &'a Arc<Node>,
+    outbox: Arc<Outbox>,
+    lease: &'a mut Lease,
+    /// When the peer was heard last.
+    heard: Instant,
+    /// The ping that is not answered yet: its number, and since when.
+    ping: Option<(u64, Instant)>,
+    pings: u64,
+    /// Messages sent when it was last looked.
+    forwarded: u64,
+}
+
+impl Session<'_> {
+    async fn serve(
+        mut self,
+        reader: &mut LinkReader,
+        writing: &mut JoinHandle<Result<Refusal, LinkError>>,
+        close: &Close,
+    ) -> End {
+        let woken = self.lease.inbound().woken();
+        let mut beat = tokio::time::interval(BEAT.min(self.context.config.ping_after / 2));
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        beat.reset();
+        loop {
+            let inbound = self.lease.inbound();
+            let (parked, deadline) = (inbound.is_parked(), inbound.deadline());
+            tokio::select! {
+                biased;
+                reason = close.wanted() => return End::Closed(reason),
+                written = &mut *writing => return match written {
+                    Ok(Ok(reason)) => End::Refused(reason),
+                    Ok(Err(error)) => self.last_words(reader).await.unwrap_or(End::Broken(error)),
+                    Err(_panicked) => End::Broken(LinkError::ClosedHere),
+                },
+                filled = reader.fill() => {
+                    match filled {
+                        Ok(Fill::Frames) => {}
+                        Ok(Fill::End) => return End::Peer(None),
+                        Err(LinkError::Frame(error)) => return End::Refused(handshake::refuse(error)),
+                        Err(error) => return End::Broken(error),
+                    }
+                    self.heard = Instant::now();
+                    if let Err(end) = self.read(reader) {
+                        return end;
+                    }
+                }
+                () = woken.notified(), if parked => self.lease.inbound().advance(Instant::now()),
+                () = sleep_until(deadline) => self.lease.inbound().advance(Instant::now()),
+                _ = beat.tick() => {
+                    if let Err(end) = self.beat() {
+                        return end;
+                    }
+                    reader.shrink();
+                }
+            }
+            // The outbox closes itself when the peer does not read; its writer, stuck in a write, would not notice.
+            if let Some(reason) = self.outbox.closing() {
+                return End::Refused(reason);
+            }
+            // A peer whose data never runs dry must not keep the others from their turn.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// The peer takes nothing more: it may have said why.
+    async fn last_words(&mut self, reader: &mut LinkReader) -> Option<End> {
+        let reading = async {
+            while let Ok(Fill::Frames) = reader.fill().await {
+                if let Err(end) = self.read(reader) {
+                    return Some(end);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(SHORT_FAREWELL, reading).await.ok().flatten()
+    }
+
+    /// Handles every whole frame that is buffered.
+    fn read(&mut self, reader: &mut LinkReader) -> Result<(), End> {
+        loop {
+            match reader.next_frame() {
+                Ok(Some(frame)) => self.handle(frame)?,
+                Ok(None) => return Ok(()),
+                Err(LinkError::Frame(error)) => return Err(End::Refused(handshake::refuse(error))),
+                Err(error) => return Err(End::Broken(error)),
+            }
+        }
+    }
+
+    fn handle(&mut self, frame: Frame<'_>) -> Result<(), End> {
+        let now = self.heard;
+        match frame.kind {
+            FrameKind::Forward => {
+                let (header, entries) = ForwardHeader::decode(frame.body).map_err(undecodable)?;
+                self.node.activity.touch(now);
+                self.lease.inbound().forward(header, entries, now).map_err(End::Refused)
+            }
+            FrameKind::Mesh => {
+                let control = MeshControl::decode(frame.body).map_err(undecodable)?;
+                self.lease.inbound().control(control, now).map_err(End::Refused)
+            }
+            FrameKind::Control => self.control(frame.body, now),
+            FrameKind::Publish | FrameKind::Deliver => {
+                Err(violation("a node neither publishes nor delivers to another"))
+            }
+        }
+    }
+
+    fn control(&mut self, body: &[u8], now: Instant) -> Result<(), End> {
+        match Control::decode(body).map_err(undecodable)? {
+            Control::Ping { nonce } => self.outbox.control(&Control::Pong { nonce }),
+            Control::Pong { nonce } => {
+                if let Some((_, since)) = self.ping.take_if(|(open, _)| *open == nonce) {
+                    self.node.activity.measured(now.saturating_duration_since(since));
+                }
+            }
+            Control::Goodbye(goodbye) => return Err(End::Peer(Some(goodbye.reason))),
+            _ => return Err(violation("a frame that nodes don't send each other")),
+        }
+        Ok(())
+    }
+
+    /// Asks a silent peer for a sign of life, and gives it up after a while without one.
+    fn beat(&mut self) -> Result<(), End> {
+        let config = &self.context.config;
+        let now = Instant::now();
+        let stats = self.node.remote.stats();
+        let busy = stats.queued_messages > 0 || stats.in_flight_frames > 0;
+        if stats.forwarded != self.forwarded {
+            self.forwarded = stats.forwarded;
+            self.node.activity.touch(now);
+        }
+        let silence = now.saturating_duration_since(self.heard);
+        let (ask, give_up) = if busy {
+            (config.ping_after, config.dead_after.saturating_sub(config.ping_after))
+        } else {
+            (config.keep_alive, config.keep_alive)
+        };
+        // Whatever was heard since is a sign of life.
+        if let Some((_, since)) = self.ping.filter(|(_, since)| self.heard <= *since) {
+            let gone = now.saturating_duration_since(since) >= give_up;
+            return if gone { Err(End::Silent(silence)) } else { Ok(()) };
+        }
+        // The first one at once, for its round trip.
+        if silence >= ask || self.pings == 0 {
+            self.pings += 1;
+            self.ping = Some((self.pings, now));
+            self.outbox.control(&Control::Ping { nonce: self.pings });
+        }
+        Ok(())
+    }
+}
+
+impl Context {
+    fn count(&self, end: &End) {
+        match end {
+            End::Refused(Refusal::Limit { limit, .. }) => {
+                self.metrics.limit_refused(*limit).inc();
+                match limit {
+                    Limit::ForwardWindow => self.counters.overruns.inc(),
+                    _ => self.counters.violations.inc(),
+                }
+            }
+            End::Refused(_) => self.counters.violations.inc(),
+            End::Silent(_) => self.counters.silent.inc(),
+            End::Closed(_) | End::Peer(_) | End::Broken(_) => {}
+        }
+    }
+}
+
+fn undecodable(error: sinew_wire::DecodeError) -> End {
+    End::Refused(handshake::refuse(error))
+}
+
+fn violation(what: &str) -> End {
+    End::Refused(Refusal::Protocol(what.to_owned()))
+}
