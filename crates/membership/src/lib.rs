@@ -21,10 +21,14 @@
 
 mod config;
 mod counters;
+mod detector;
 mod error;
 mod membership;
 mod output;
+mod packet;
+mod published;
 mod record;
+mod replica;
 mod state;
 mod wire;
 

@@ -116,6 +116,7 @@ pub(crate) enum Request {
 pub(crate) enum Response {
     /// What is in the buckets that differ; with records for somebody who knows nobody.
     Differ {
+        differing: Vec<u16>,
         stamps: Vec<Stamp>,
         gone: Vec<Gone>,
         records: Vec<Blob>,

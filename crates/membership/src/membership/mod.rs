@@ -1,14 +1,36 @@
 //! One node's view of its realm.
 
+mod compare;
+mod detect;
+mod intake;
+mod member;
+mod own;
+mod pull;
+mod requests;
+mod rumours;
+mod settle;
+mod table;
+mod tick;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::time::Instant;
 
+use bytes::Bytes;
+use chacha20::ChaCha8Rng;
+use rand_core::SeedableRng;
 use sinew_wire::PeerId;
 
-use crate::{Counters, Key, MembershipConfig, NodeInfo, Output, Refused, Signer, TooMany, Value};
-
-mod member;
-
-pub use member::Member;
+pub use self::member::Member;
+use self::own::Own;
+use self::requests::Ask;
+use self::rumours::Rumours;
+use self::settle::Settle;
+use self::table::Table;
+use self::tick::{Clock, Join};
+use crate::detector::Detector;
+use crate::wire::{self, Blob, Message};
+use crate::{Counters, Event, Key, MAX_MESSAGE, MembershipConfig, NodeInfo, Output, Refused, Signer, TooMany, Value};
 
 /// One node's view of its realm. See the [crate] documentation.
 ///
@@ -17,10 +39,28 @@ pub use member::Member;
 /// call were carried out: it may say that the node knows now what they tell.
 pub struct Membership {
     config: MembershipConfig,
+    signer: Box<dyn Signer + Send>,
+    own: Own,
+    table: Table,
+    detector: Detector,
+    rng: ChaCha8Rng,
+    outputs: VecDeque<Output>,
+    rumours: Rumours,
+    asks: BTreeMap<u64, Ask>,
+    next_ask: u64,
+    joins: BTreeMap<PeerId, Join>,
+    /// Members whose changes are fetched as soon as there is room for another request.
+    pulls: VecDeque<PeerId>,
+    settles: Vec<Settle>,
+    clock: Clock,
+    /// What all replicas are charged with.
+    held_bytes: usize,
+    held_entries: usize,
+    counters: Counters,
 }
 
 impl Membership {
-    /// A node that knows nobody yet. `seed` is the source of all chance; it need not be secret.
+    /// A node that knows nobody yet. `seed` is the source of all chance; who knows it knows whom the node will ask.
     pub fn new(
         config: MembershipConfig,
         info: NodeInfo,
@@ -28,18 +68,46 @@ impl Membership {
         seed: u64,
         now: Instant,
     ) -> Self {
-        let _ = (&info, signer, seed, now);
-        Self { config }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let own = Own::new(&config, info, signer.as_ref(), now);
+        let detector = Detector::new(own.identity(), &config, ChaCha8Rng::from_rng(&mut rng));
+        let mut table = Table::new();
+        table.toggle(own.record());
+        Self {
+            clock: Clock::new(&config, now),
+            config,
+            signer,
+            own,
+            table,
+            detector,
+            rng,
+            outputs: VecDeque::new(),
+            rumours: Rumours::default(),
+            asks: BTreeMap::new(),
+            next_ask: 0,
+            joins: BTreeMap::new(),
+            pulls: VecDeque::new(),
+            settles: Vec::new(),
+            held_bytes: 0,
+            held_entries: 0,
+            counters: Counters { signed: 1, ..Counters::default() },
+        }
     }
 
     /// The overlay has a connection to a node of the realm. Call it again when there is a new one.
     pub fn introduce(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
+        if !self.own.left() {
+            self.join(peer, now);
+            self.finish(now);
+        }
     }
 
-    /// The node has other addresses than before.
+    /// The node has other addresses than before. Others refuse more than [`crate::MAX_ADDRESSES`], or longer ones than
+    /// [`crate::MAX_ADDRESS`]: what is beyond is left out.
     pub fn set_addresses(&mut self, data: Vec<String>, mesh: Vec<String>, now: Instant) {
-        let _ = (data, mesh, now);
+        if self.own.set_addresses(data, mesh) {
+            self.schedule_flush(now);
+        }
     }
 
     /// Publishes a value, or nothing any more, and returns the version of that. The others are told within
@@ -48,8 +116,11 @@ impl Membership {
     /// # Errors
     /// When the others would refuse it; nothing has changed then.
     pub fn set(&mut self, key: Key, value: Option<Value>, now: Instant) -> Result<u64, TooMany> {
-        let _ = (key, value, now, &self.config);
-        Ok(0)
+        let version = self.own.set(key, value, &self.config)?;
+        if self.own.is_dirty() {
+            self.schedule_flush(now);
+        }
+        Ok(version)
     }
 
     /// Takes a message of another node, whose identity the transport has proven.
@@ -58,8 +129,11 @@ impl Membership {
     /// The first thing that was refused. What stood before it in the message has taken effect; what comes after it
     /// too, unless the reason [is hostile](Refused::is_hostile).
     pub fn handle_message(&mut self, from: PeerId, bytes: &[u8], now: Instant) -> Result<(), Refused> {
-        let _ = (from, bytes, now);
-        Ok(())
+        self.counters.messages_in += 1;
+        self.counters.bytes_in += bytes.len() as u64;
+        let outcome = self.admit().and_then(|()| self.take_message(from, bytes, now));
+        self.finish(now);
+        self.counted(outcome)
     }
 
     /// Takes a request of another node, whose identity the transport has proven, and returns the answer.
@@ -67,8 +141,15 @@ impl Membership {
     /// # Errors
     /// Why there is no answer.
     pub fn handle_request(&mut self, from: PeerId, bytes: &[u8], now: Instant) -> Result<Vec<u8>, Refused> {
-        let _ = (from, bytes, now);
-        Ok(Vec::new())
+        self.counters.requests_in += 1;
+        self.counters.request_bytes_in += bytes.len() as u64;
+        let outcome = self.admit().and_then(|()| self.answer(from, bytes, now));
+        self.finish(now);
+        if let Ok(answer) = &outcome {
+            self.counters.requests_out += 1;
+            self.counters.request_bytes_out += answer.len() as u64;
+        }
+        self.counted(outcome)
     }
 
     /// Takes the answer to a request of this node, or that there is none.
@@ -82,43 +163,149 @@ impl Membership {
         outcome: Result<&[u8], ()>,
         now: Instant,
     ) -> Result<(), Refused> {
-        let _ = (from, request, outcome, now);
-        Ok(())
+        if let Ok(bytes) = outcome {
+            self.counters.requests_in += 1;
+            self.counters.request_bytes_in += bytes.len() as u64;
+        }
+        let outcome = self.take_response(from, request, outcome, now);
+        self.finish(now);
+        self.counted(outcome)
     }
 
     /// The time of [`Self::next_deadline`] has come. Does nothing before.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        if self.own.left() {
+            return;
+        }
+        self.detector.handle_timeout(now);
+        self.apply_detector(now);
+        self.tick(now);
+        self.flush_due(now);
+        self.finish(now);
     }
 
-    /// When [`Self::handle_timeout`] has something to do.
+    /// When [`Self::handle_timeout`] has something to do; never again after [`Self::leave`].
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        if self.own.left() {
+            return None;
+        }
+        let work = [self.detector.next_deadline(), self.rumours.due(), Some(self.next_tick())];
+        work.into_iter().flatten().min()
     }
 
     /// The next thing to do or to tell.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
-    /// Asks whether all members that are up know what this node has published until now. [`crate::Event::Settled`]
-    /// answers as soon as they all do, or with how many may not after [`MembershipConfig::settle_timeout`].
+    /// Asks whether all members that are up know what this node has published until now. [`Event::Settled`] answers as
+    /// soon as they all do, or with how many may not after [`MembershipConfig::settle_timeout`]. Nodes that were
+    /// introduced and have not answered yet are waited for, too.
     pub fn settle(&mut self, token: u64, now: Instant) {
-        let _ = (token, now);
+        self.open_settle(token, now);
+        self.finish(now);
     }
 
     /// Says goodbye to all members. What comes in afterwards is refused; what is to be sent has to be fetched.
     pub fn leave(&mut self, now: Instant) {
-        let _ = now;
+        if !self.own.left() {
+            self.say_goodbye(now);
+        }
     }
 
     /// The members that are up, without this node, in the order of their identities.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        [].iter()
+        self.table.iter_up()
     }
 
     /// Plain numbers for metrics.
     pub fn counters(&self) -> Counters {
-        Counters::default()
+        Counters {
+            members: self.table.up_len(),
+            remembered: self.table.down_len(),
+            entries: self.held_entries,
+            entry_bytes: self.held_bytes,
+            published: self.own.published().len(),
+            tombstones: self.own.published().tombstones(),
+            outputs: self.outputs.len(),
+            requests: self.asks.len(),
+            stalls: self.detector.stalls(),
+            detector_errors: self.detector.errors(),
+            ..self.counters
+        }
+    }
+
+    /// This node's own newest record.
+    pub fn record(&self) -> &std::sync::Arc<crate::Record> {
+        self.own.record()
+    }
+
+    /// Whether there is room for what a stranger may cause.
+    fn admit(&self) -> Result<(), Refused> {
+        if self.own.left() {
+            return Err(Refused::Left);
+        }
+        if self.outputs.len() >= self.config.max_outputs { Err(Refused::Busy) } else { Ok(()) }
+    }
+
+    fn count(&mut self, refused: &Refused) {
+        if let Some(count) = self.counters.refused.get_mut(refused.index()) {
+            *count += 1;
+        }
+    }
+
+    fn counted<T>(&mut self, outcome: Result<T, Refused>) -> Result<T, Refused> {
+        if let Err(refused) = &outcome {
+            self.count(refused);
+        }
+        outcome
+    }
+
+    /// What every call ends with.
+    fn finish(&mut self, now: Instant) {
+        if self.own.left() {
+            return;
+        }
+        self.apply_detector(now);
+        self.start_pulls(now);
+        self.check_settles(now);
+    }
+
+    /// ceil(log2 N) + 1, where N counts this node.
+    fn fan_out(&self) -> usize {
+        let members = self.table.up_len() + 1;
+        members.next_power_of_two().trailing_zeros() as usize + 1
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Sends one message, with our record if the receiver may not hold it.
+    fn send(&mut self, to: PeerId, swim: Bytes, mut records: Vec<Blob>) {
+        if self.outputs.len() >= self.config.max_outputs {
+            self.counters.messages_dropped += 1;
+            return;
+        }
+        let own = &self.own.record().signed;
+        let member = self.table.get(&to);
+        if !member.is_some_and(|member| member.knows) && !records.iter().any(|record| record.0 == *own) {
+            records.insert(0, Blob(own.clone()));
+        }
+        let holds = member.map_or((0, 0), |member| (member.record.info.epoch, member.replica.version()));
+        let message = wire::encode(&Message { summary: self.table.summary(), holds, swim: Blob(swim), records });
+        debug_assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
+        self.counters.messages_out += 1;
+        self.counters.bytes_out += message.len() as u64;
+        self.outputs.push_back(Output::Send { to, message: message.into() });
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership")
+            .field("own", self.own.record())
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
     }
 }
