@@ -1,8 +1,14 @@
 use std::fmt;
 
 use bytes::Bytes;
+use libp2p::request_response::ResponseChannel;
 use sinew_link::Link;
 use sinew_wire::PeerId;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::OwnedPermit;
+
+use crate::MAX_REQUEST;
+use crate::codec::Body;
 
 /// Which protocol a request belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +20,7 @@ pub enum Purpose {
 }
 
 /// What happens in the overlay. All events are of peers of the realm: the first one of a peer is `Connected`, and nothing
-/// of it follows `Disconnected` until it is connected again.
+/// of it follows `Disconnected` until it is connected again, except messages that were on their way.
 ///
 /// The queue is bounded. While it is full, messages of others wait with their senders (who drop their oldest), requests are
 /// refused and counted; changes of connections are not lost: those of one peer collapse into the newest.
@@ -59,14 +65,34 @@ pub enum Event {
 pub struct Ask {
     /// The asker, proven by the connection.
     pub from: PeerId,
-    /// At most [`MAX_REQUEST`](crate::MAX_REQUEST) bytes.
+    /// At most [`MAX_REQUEST`] bytes.
     pub body: Bytes,
+    pub(crate) answer: Answer,
+    /// Its share of the memory that requests may take.
+    pub(crate) _held: Option<OwnedSemaphorePermit>,
+}
+
+/// The way back, with a place in the queue to the task that is reserved already: replies never wait and are never refused.
+pub(crate) struct Answer {
+    pub(crate) place: OwnedPermit<Reply>,
+    pub(crate) channel: ResponseChannel<Body>,
+    pub(crate) purpose: Purpose,
+}
+
+/// A reply on its way to the task.
+pub(crate) struct Reply {
+    pub(crate) channel: ResponseChannel<Body>,
+    pub(crate) purpose: Purpose,
+    pub(crate) body: Bytes,
 }
 
 impl Ask {
-    /// Answers. A body larger than [`MAX_REQUEST`](crate::MAX_REQUEST) is refused like a dropped request. Never waits.
+    /// Answers. A body larger than [`MAX_REQUEST`] is not sent, and the request refused instead. Never waits.
     pub fn reply(self, body: Bytes) {
-        let _ = body;
+        if body.len() <= MAX_REQUEST {
+            let Answer { place, channel, purpose } = self.answer;
+            place.send(Reply { channel, purpose, body });
+        }
     }
 }
 

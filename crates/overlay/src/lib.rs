@@ -16,11 +16,25 @@
 
 #![warn(missing_docs)]
 
+mod address;
+mod backoff;
+mod behaviour;
+mod book;
+mod codec;
 mod config;
 mod error;
 mod event;
+mod gate;
 mod handle;
+mod mailbox;
+mod names;
+mod peer_id;
+mod shared;
 mod status;
+mod store;
+mod streams;
+mod swarm;
+mod task;
 
 pub use config::{OverlayConfig, Reserve};
 pub use error::{DhtError, OverlayError, RequestError, SendError};

@@ -1,0 +1,181 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use libp2p::core::ConnectedPoint;
+use libp2p::request_response::ResponseChannel;
+use libp2p::swarm::{ConnectionId, Stream};
+use libp2p::{Multiaddr, PeerId as Theirs};
+use sinew_link::Link;
+use sinew_wire::PeerId;
+use tokio::sync::oneshot;
+
+use super::lane::Lane;
+use crate::codec::Body;
+use crate::streams::Kind;
+use crate::{OverlayError, Purpose, RequestError, address, peer_id};
+
+/// Requests and links that wait for one peer to be connected, at most.
+pub(super) const WAITING: usize = 64;
+
+/// What a peer sent before it was identified, and is kept for it, at most.
+pub(super) const EARLY: usize = 16;
+
+/// What waits for a peer to be connected. Messages wait in its lane.
+pub(super) enum Want {
+    Request { purpose: Purpose, body: Bytes, reply: oneshot::Sender<Result<Bytes, RequestError>> },
+    Link { reply: oneshot::Sender<Result<Link, OverlayError>> },
+}
+
+impl Want {
+    pub(super) fn unreachable(self, peer: PeerId) {
+        // Who does not wait any more need not be told.
+        match self {
+            Self::Request { reply, .. } => drop(reply.send(Err(RequestError::Unreachable))),
+            Self::Link { reply } => drop(reply.send(Err(OverlayError::Unreachable(peer)))),
+        }
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        match self {
+            Self::Request { reply, .. } => reply.is_closed(),
+            Self::Link { reply } => reply.is_closed(),
+        }
+    }
+}
+
+/// What a peer sent before it was identified.
+pub(super) enum Early {
+    Stream { connection: ConnectionId, kind: Kind, stream: Stream },
+    Request { purpose: Purpose, body: Body, channel: ResponseChannel<Body> },
+}
+
+/// One connection to a peer.
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    /// Without `/p2p/ID` of the peer at its end.
+    pub(super) remote: Multiaddr,
+    /// The relay it leads through. Nothing for a direct one.
+    pub(super) relay: Option<Theirs>,
+    pub(super) relayed: bool,
+    /// We dialled it.
+    pub(super) dialled: bool,
+    pub(super) opened: Instant,
+    /// The last ping that was answered.
+    pub(super) heard: Instant,
+    /// Links that run over it.
+    pub(super) links: Arc<AtomicUsize>,
+    /// Streams of messages that are read from it.
+    pub(super) readers: Arc<AtomicUsize>,
+    /// It is being closed.
+    pub(super) closing: bool,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, point: &ConnectedPoint, now: Instant) -> Self {
+        let (remote, through) = match point {
+            ConnectedPoint::Dialer { address, .. } => (address, address),
+            ConnectedPoint::Listener { local_addr, send_back_addr } => (send_back_addr, local_addr),
+        };
+        let remote = match point.is_relayed() {
+            // A dialled one ends in the peer. Of an inbound one nothing is known but the relay, which its own address names.
+            true if point.is_dialer() => address::split_peer(remote.clone()).0,
+            true => through.clone(),
+            false => address::split_peer(remote.clone()).0,
+        };
+        Self {
+            id,
+            remote,
+            relay: address::relay_of(through),
+            relayed: point.is_relayed(),
+            dialled: point.is_dialer(),
+            opened: now,
+            heard: now,
+            links: Arc::default(),
+            readers: Arc::default(),
+            closing: false,
+        }
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.links.load(Ordering::Relaxed)
+    }
+}
+
+/// A peer that is connected, or is to be.
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) theirs: Theirs,
+    pub(super) connections: Vec<Connection>,
+    /// It said that it is of our realm. A number that differs each time it becomes so.
+    pub(super) member: Option<u64>,
+    /// Since when there is a connection.
+    pub(super) since: Instant,
+    /// When something of ours last used it.
+    pub(super) used: Instant,
+    pub(super) agent: String,
+    /// It relays for others.
+    pub(super) relays: bool,
+    /// Where it says that it listens, without `/p2p/ID`.
+    pub(super) listen: Vec<Multiaddr>,
+    pub(super) rtt: Option<Duration>,
+    pub(super) lane: Lane,
+    pub(super) waiting: Vec<Want>,
+    pub(super) early: Vec<Early>,
+    /// A dial is under way, ours or of one of the protocols.
+    pub(super) dialling: bool,
+}
+
+impl Peer {
+    pub(super) fn new(id: PeerId, now: Instant) -> Self {
+        Self {
+            id,
+            theirs: peer_id::theirs(&id),
+            connections: Vec::new(),
+            member: None,
+            since: now,
+            used: now,
+            agent: String::new(),
+            relays: false,
+            listen: Vec::new(),
+            rtt: None,
+            lane: Lane::new(now),
+            waiting: Vec::new(),
+            early: Vec::new(),
+            dialling: false,
+        }
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        self.member.is_some() && !self.connections.is_empty()
+    }
+
+    pub(super) fn is_direct(&self) -> bool {
+        self.connections.iter().any(|connection| !connection.relayed)
+    }
+
+    /// The connection to use. Both sides come to the same one where both have a direct one: that which the smaller id dialled,
+    /// and of several the oldest.
+    pub(super) fn best(&self, own: PeerId) -> Option<&Connection> {
+        let smaller_dials = own < self.id;
+        self.connections
+            .iter()
+            .filter(|connection| !connection.closing)
+            .min_by_key(|connection| (connection.relayed, connection.dialled != smaller_dials, connection.opened))
+            .or(self.connections.first())
+    }
+
+    pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.id == id)
+    }
+
+    pub(super) fn links(&self) -> usize {
+        self.connections.iter().map(Connection::links).sum()
+    }
+
+    /// Nothing of ours needs it.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.waiting.is_empty() && self.lane.is_empty()
+    }
+}

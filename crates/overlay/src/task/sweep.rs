@@ -1,0 +1,237 @@
+//! What is done every second: connections that nobody needs or that are dead are closed, reservations are kept, and what
+//! handles read is written down.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, PeerId as Theirs};
+use sinew_wire::PeerId;
+
+use super::lane::State;
+use super::peer::{Connection, Peer};
+use super::{Task, meter};
+use crate::{Nat, OverlayPeer, Reserve, Status, address};
+
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A connection whose pings are not answered for so long is dead. (QUIC notices by itself a little earlier.)
+const DEAD: Duration = Duration::from_secs(8);
+
+/// How long a peer may take to say who it is.
+const UNIDENTIFIED: Duration = Duration::from_secs(10);
+
+/// How long a connection beside a better one is kept, so that both sides have moved to the better one.
+const DUPLICATE: Duration = Duration::from_secs(5);
+
+/// Addresses of ours that are told, at most.
+const ADDRESSES: usize = 16;
+
+/// Why a connection is closed.
+enum Reason {
+    Dead,
+    Duplicate,
+}
+
+impl Task {
+    pub(super) fn sweep(&mut self, now: Instant) {
+        // If it was this task that stood still, no peer is to blame for it.
+        let late = now.saturating_duration_since(self.next_sweep);
+        self.next_sweep = now + SWEEP;
+        let mut close: Vec<(ConnectionId, Reason)> = Vec::new();
+        let mut disconnect: Vec<Theirs> = Vec::new();
+        let mut lanes: Vec<PeerId> = Vec::new();
+        for peer in self.peers.values_mut() {
+            for connection in &mut peer.connections {
+                if late > SWEEP {
+                    connection.heard += late;
+                }
+            }
+            peer.waiting.retain(|want| !want.is_given_up());
+            if peer.connections.is_empty() {
+                continue;
+            }
+            if peer.member.is_none() {
+                if now.saturating_duration_since(peer.since) > UNIDENTIFIED {
+                    meter!(self, refused_unidentified);
+                    disconnect.push(peer.theirs);
+                }
+                continue;
+            }
+            close.extend(dead(peer, now).map(|id| (id, Reason::Dead)));
+            move_lane(peer, self.own);
+            close.extend(duplicates(peer, self.own, now).map(|id| (id, Reason::Duplicate)));
+            lanes.push(peer.id);
+        }
+        let idle: Vec<Theirs> =
+            self.peers.values().filter(|peer| self.is_idle(peer, now)).map(|peer| peer.theirs).collect();
+        for theirs in idle {
+            meter!(self, closed_idle);
+            disconnect.push(theirs);
+        }
+        for (id, reason) in close {
+            match reason {
+                Reason::Dead => meter!(self, pings_lost),
+                Reason::Duplicate => meter!(self, closed_duplicate),
+            }
+            self.swarm.close_connection(id);
+        }
+        for theirs in disconnect {
+            let _was_connected = self.swarm.disconnect_peer_id(theirs);
+        }
+        for peer in lanes {
+            self.open_lane(peer, now);
+        }
+        for theirs in self.nearby.iter().copied().collect::<Vec<_>>() {
+            self.dial_nearby(theirs, now);
+        }
+        self.dirty = true;
+    }
+
+    /// Nothing used it for long, and nothing hangs on it.
+    fn is_idle(&self, peer: &Peer, now: Instant) -> bool {
+        peer.is_member()
+            && now.saturating_duration_since(peer.used) > self.config.idle_timeout
+            && now.saturating_duration_since(peer.since) > self.config.idle_timeout
+            && peer.links() == 0
+            && peer.is_unwanted()
+            && !self.bootstrap.wants(peer.id)
+            && !self.relays.uses(peer.id)
+            && !self.reserved.contains(&peer.theirs)
+            && !self.circuits.contains_key(&peer.theirs)
+            && !self.peers.values().flat_map(|other| &other.connections).any(|one| one.relay == Some(peer.theirs))
+    }
+
+    /// Asks relays for what is due, and gives back what is not wanted.
+    pub(super) fn tend_relays(&mut self, now: Instant) {
+        let wanted = match self.config.reserve {
+            Reserve::Always => true,
+            Reserve::WhenPrivate => self.nat == Nat::Private,
+            Reserve::Never => false,
+        };
+        if wanted {
+            for peer in self.peers.values().filter(|peer| peer.relays && peer.is_member() && peer.is_direct()) {
+                self.relays.offer(peer.id, now);
+            }
+        }
+        let peers = &self.peers;
+        for listener in self.relays.prune(wanted, |id| peers.get(&id).is_some_and(Peer::is_member)) {
+            self.swarm.remove_listener(listener);
+        }
+        for (id, circuit) in self.relays.due(now) {
+            let Some(peer) = self.peers.get(&id).filter(|peer| peer.is_member() && peer.is_direct()) else { continue };
+            let circuit = circuit.or_else(|| {
+                let at = peer.connections.iter().find(|connection| connection.dialled && !connection.relayed);
+                let at = at.map(|connection| &connection.remote).or_else(|| peer.listen.first())?;
+                Some(at.clone().with(Protocol::P2p(peer.theirs)).with(Protocol::P2pCircuit))
+            });
+            match circuit.map(|circuit| self.swarm.listen_on(circuit)) {
+                Some(Ok(listener)) => self.relays.asked(id, listener),
+                Some(Err(_)) | None => self.relays.refused(id, now),
+            }
+        }
+    }
+
+    pub(super) fn publish_addresses(&mut self) {
+        let mut known: Vec<Multiaddr> = Vec::new();
+        let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        let (relayed, direct): (Vec<_>, Vec<_>) = listening.into_iter().partition(address::is_relayed);
+        let only_loopback = direct.iter().chain(&self.external).all(address::is_loopback);
+        let told = self.external.iter().cloned().chain(relayed).chain(direct);
+        for one in told {
+            if address::is_local_only(&one)
+                || (address::is_loopback(&one) && !only_loopback && !address::is_relayed(&one))
+            {
+                continue;
+            }
+            let Ok(one) = one.with_p2p(self.theirs) else { continue };
+            if known.len() < ADDRESSES && !known.contains(&one) {
+                known.push(one);
+            }
+        }
+        let mut texts: Vec<String> = known.iter().map(Multiaddr::to_string).collect();
+        texts.sort_by_cached_key(|text| (text.contains("/p2p-circuit"), !text.contains("/quic-v1"), text.clone()));
+        if texts != **self.shared.addresses.load() {
+            self.shared.addresses.store(Arc::new(texts));
+            self.out.addresses();
+        }
+    }
+
+    pub(super) fn publish_snapshots(&mut self) {
+        let records = self.swarm.behaviour_mut().kad.store_mut().len();
+        let members = self.peers.values().filter(|peer| peer.is_member());
+        let mut peers: Vec<OverlayPeer> = members.map(|peer| seen(peer, self.own)).collect();
+        peers.sort_unstable_by_key(|peer| peer.peer);
+        self.shared.status.store(Arc::new(Status {
+            nat: self.nat,
+            bootstrap: self.bootstrap.status(),
+            peers: peers.len(),
+            connections: self.peers.values().map(|peer| peer.connections.len()).sum(),
+            table: self.dht.table,
+            records,
+            relays: self.relays.all_granted(),
+            reservations: self.reserved.len(),
+            ..Status::default()
+        }));
+        self.shared.peers.store(Arc::new(peers));
+    }
+}
+
+/// Connections that did not answer for too long. All of a peer at once, if all are silent.
+fn dead(peer: &mut Peer, now: Instant) -> impl Iterator<Item = ConnectionId> {
+    peer.connections.iter_mut().filter_map(move |connection| {
+        let silent = !connection.closing && now.saturating_duration_since(connection.heard) > DEAD;
+        connection.closing |= silent;
+        silent.then_some(connection.id)
+    })
+}
+
+/// Messages go over the best connection. The writer ends after the message that it is at, and a new one begins.
+fn move_lane(peer: &Peer, own: PeerId) {
+    if let State::Open { connection, stop, .. } = &peer.lane.state
+        && peer.best(own).is_some_and(|best| best.id != *connection)
+    {
+        stop.cancel();
+    }
+}
+
+/// Connections that another one makes needless. The side that dialled one closes it, once nothing runs over it.
+fn duplicates(peer: &mut Peer, own: PeerId, now: Instant) -> impl Iterator<Item = ConnectionId> {
+    let best = peer.best(own).map(|best| (best.id, best.relayed, best.opened));
+    let lane = match &peer.lane.state {
+        State::Open { connection, .. } => Some(*connection),
+        State::Closed(_) | State::Opening(_) => None,
+    };
+    let several = peer.connections.len() > 1;
+    peer.connections.iter_mut().filter_map(move |connection| {
+        let (best, best_is_relayed, since) = best?;
+        let settled = |opened: Instant| now.saturating_duration_since(opened) > DUPLICATE;
+        let needless = several
+            && connection.id != best
+            && !connection.closing
+            && connection.dialled
+            && (connection.relayed || !best_is_relayed)
+            && lane != Some(connection.id)
+            && connection.links() == 0
+            && settled(connection.opened)
+            && settled(since);
+        connection.closing |= needless;
+        needless.then_some(connection.id)
+    })
+}
+
+fn seen(peer: &Peer, own: PeerId) -> OverlayPeer {
+    let best = peer.best(own).map(|best| best.id);
+    let mut connections: Vec<&Connection> = peer.connections.iter().collect();
+    connections.sort_by_key(|connection| Some(connection.id) != best);
+    OverlayPeer {
+        peer: peer.id,
+        addresses: connections.iter().map(|connection| connection.remote.to_string()).collect(),
+        direct: peer.is_direct(),
+        rtt: peer.rtt,
+        since: peer.since,
+        agent: peer.agent.clone(),
+    }
+}
