@@ -1,16 +1,21 @@
-# Builds the node from source. The result holds the binary and nothing else.
-FROM rust:1.95-slim-bookworm AS build
+# Builds the node from source.
+FROM rust:1-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends build-essential \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN apt-get update && apt-get install -y --no-install-recommends build-essential \
-    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --package sinew --target x86_64-unknown-linux-gnu \
-    && mkdir /data && chmod 700 /data
+RUN cargo build --release --locked --package sinew
 
-FROM scratch
-COPY --from=build /src/target/x86_64-unknown-linux-gnu/release/sinew /sinew
-COPY --from=build --chown=65532:65532 /data /data
+FROM debian:bookworm-slim
+# Nobody's: it owns the data and nothing else.
+RUN mkdir --mode=700 /data && chown 65532:65532 /data
+COPY --from=build /src/target/release/sinew /usr/local/bin/sinew
 USER 65532:65532
 ENV SINEW_DATA_DIR=/data
 VOLUME /data
-ENTRYPOINT ["/sinew"]
+# Clients (4400) and other nodes (4500) over UDP and TCP; the admin server.
+EXPOSE 4400/udp 4400/tcp 4500/udp 4500/tcp 4600/tcp
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/sinew"]
 CMD ["up"]

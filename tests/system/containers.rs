@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -25,32 +25,55 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Compose {
     program: Vec<&'static str>,
     project: String,
+    starting: Option<Child>,
 }
 
 impl Compose {
-    /// Makes the image and starts five nodes. Returns when their containers run; they may not be ready yet.
+    /// Makes the image and begins to start five nodes. Returns at once: Compose is in no hurry to say that it is done.
     pub fn up() -> Result<Self> {
         if let Err(error) = run(Command::new("docker").arg("info")) {
             bail!("this test needs root and a running dockerd: run it with `bash .ci/run system`\n{error:#}");
         }
         image()?;
-        let compose = Self { program: program()?, project: format!("sinew-test-{}", std::process::id()) };
-        compose.run(&["up", "--detach", "--no-build"])?;
+        let project = format!("sinew-test-{}", std::process::id());
+        let mut compose = Self { program: program()?, project, starting: None };
+        let mut command = compose.command(&["up", "--detach", "--no-build"])?;
+        compose.starting = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         Ok(compose)
+    }
+
+    /// Waits until Compose has started everything.
+    pub fn started(&mut self) -> Result<()> {
+        if let Some(mut child) = self.starting.take() {
+            let status = child.wait()?;
+            ensure!(status.success(), "Compose ended with {status}");
+        }
+        Ok(())
     }
 
     /// Runs a command of Compose on the cluster.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        run(&mut self.command(arguments)?)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
         let [program, words @ ..] = &self.program[..] else { bail!("no Compose") };
         let mut command = Command::new(program);
         command.args(words).arg("--file").arg(repository().join("docker-compose.yml"));
-        command.args(["--project-name", &self.project, "--profile", "more"]).args(arguments);
-        run(command.env("SINEW_IMAGE", IMAGE))
+        // A profile has to be named to end what was started with it.
+        if !arguments.starts_with(&["up"]) || arguments.contains(&"--scale") {
+            command.args(["--profile", "more"]);
+        }
+        command.args(["--project-name", &self.project]).args(arguments).env("SINEW_IMAGE", IMAGE);
+        Ok(command)
     }
 
-    /// The containers of a service, by id.
+    /// The running containers of a service, by id. Asks Docker, which is quicker than Compose.
     pub fn containers(&self, service: &str) -> Result<Vec<String>> {
-        Ok(self.run(&["ps", "--quiet", service])?.lines().map(str::to_owned).collect())
+        let project = format!("label=com.docker.compose.project={}", self.project);
+        let service = format!("label=com.docker.compose.service={service}");
+        let list = run(Command::new("docker").args(["ps", "--quiet", "--filter", &project, "--filter", &service]))?;
+        Ok(list.lines().map(str::to_owned).collect())
     }
 
     /// The only container of a service.
@@ -86,11 +109,24 @@ impl Compose {
         run(Command::new("docker").args(["exec", &container, "/usr/local/bin/sinew"]).args(arguments))
     }
 
-    /// The moment a container of a service said that it is ready, by its own clock, which is the host's.
-    pub fn ready_line(&self, service: &str) -> Result<Option<String>> {
-        let container = self.container(service)?;
-        let log = run(Command::new("docker").args(["logs", &container]))?;
-        Ok(log.lines().rev().find(|line| line.starts_with("ready")).map(str::to_owned))
+    /// How long ago the node of a service said that it is ready. Waits until it does.
+    pub async fn ready_since(&self, service: &str) -> Result<Duration> {
+        let start = Instant::now();
+        loop {
+            if let [container] = &self.containers(service)?[..] {
+                let log = run(Command::new("docker").args(["logs", "--timestamps", container]))?;
+                let ready = log
+                    .lines()
+                    .rev()
+                    .filter_map(|line| line.split_once(' '))
+                    .find(|(_, text)| text.starts_with("ready"));
+                if let Some((timestamp, _)) = ready {
+                    return since(timestamp);
+                }
+            }
+            ensure!(start.elapsed() < PATIENCE, "{service} is not ready");
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Where clients on the host connect to node `number`, from 1.
@@ -132,8 +168,21 @@ impl Drop for Compose {
             // The last chance to learn why.
             eprintln!("{}", self.run(&["logs", "--tail", "40"]).unwrap_or_default());
         }
+        let _ = self.started();
         let _ = self.run(&["down", "--volumes", "--timeout", "15"]);
     }
+}
+
+/// The time that has passed since a moment of today, like 2026-11-21T12:09:00.123456789Z.
+fn since(timestamp: &str) -> Result<Duration> {
+    const DAY: f64 = 86_400.0;
+    let time = timestamp.split_once('T').and_then(|(_, time)| time.strip_suffix('Z'));
+    let mut secs = 0.0;
+    for part in time.with_context(|| timestamp.to_owned())?.split(':') {
+        secs = secs * 60.0 + part.parse::<f64>()?;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    Ok(Duration::from_secs_f64((now - secs).rem_euclid(DAY)))
 }
 
 /// Compose as a plugin of docker, or the program of its own that it was before.

@@ -56,6 +56,13 @@ pub enum ConnectionEvent {
         /// What the node said.
         reason: Refusal,
     },
+    /// The node has ended the lease of a service, or refused it after a reconnect, for good: it is announced no longer.
+    ServiceLost {
+        /// Its name.
+        name: String,
+        /// What the node said.
+        reason: Refusal,
+    },
     /// The client gives up: every server refuses it for good, or it has tried as often as it may.
     Lost {
         /// The last error.

@@ -26,6 +26,9 @@
 //! * [`Client::publish`] is the short way. [`Client::message`] is the way for headers, ids, retained values and results;
 //!   [`Client::publisher`] that for millions of messages to one topic.
 //! * [`Client::subscribe`] and [`Client::subscription`] make a [`Subscription`], a stream of [`Event`]s.
+//! * [`Client::announce`] offers a [`Service`] for as long as its [`Announcement`] lives; [`Client::lookup`] finds who
+//!   provides one, [`Client::services`] lists them, [`Client::watch_services`] tells how they change.
+//! * [`Client::settle`] and [`Subscription::ready`] wait until the other nodes know of the subscriptions.
 //!
 //! # What success means
 //!
@@ -35,6 +38,8 @@
 //! | [`Client::flush`] | the node has processed everything published before |
 //! | [`Draft::report`] | as many as the report says have it in their queue |
 //! | [`Draft::acked`] | as many as the report says have taken it; at least once |
+//! | [`Client::announce`] | the node holds a lease, and other nodes are being told |
+//! | [`Client::settle`] | as many other nodes as it says know of every subscription made before |
 //!
 //! Nothing is lost without a word. A subscriber learns what it missed, in the stream, at the place where it is missing
 //! ([`Event::Lagged`], [`Event::Resumed`]). A publisher learns how many messages a lost connection may have taken with it
@@ -66,6 +71,7 @@ mod events;
 mod inbox;
 mod publisher;
 mod report;
+mod services;
 mod session;
 mod shared;
 mod subscription;
@@ -79,12 +85,18 @@ pub use error::{ConnectError, FlushError, PublishError, SubscribeError};
 pub use events::{ConnectionEvent, DisconnectReason, Events};
 pub use publisher::Publisher;
 pub use report::Report;
+pub use services::{
+    AnnounceError, Announcement, ListError, LookupError, Service, ServiceEvent, ServiceWatch, Services, SettleError,
+    Settled, WatchError,
+};
 pub use subscription::{Event, RunEvent, Subscription, SubscriptionBuilder};
 
 // What stands in signatures above.
 pub use sinew_link::{Address, AddressError, DialError, Identity, IdentityError, LinkError};
 pub use sinew_topic::{NameError, Pattern};
-pub use sinew_wire::{DecodeError, HeaderIter, Headers, Limit, PeerId, Policy, Refusal, RefusedRun};
+pub use sinew_wire::{
+    DecodeError, HeaderIter, Headers, Limit, PeerId, Policy, Refusal, RefusedRun, ServiceInstance, ServiceSummaryRow,
+};
 
 /// Connects to a node, or to the first of several separated by commas, with the defaults of [`Client::builder`].
 ///

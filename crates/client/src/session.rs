@@ -1,3 +1,4 @@
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use sinew_link::{Fill, LinkError, LinkReader};
 use sinew_wire::deliver::{DeliverHeader, Flags};
 use sinew_wire::entry::{self, EntryLimits};
 use sinew_wire::{Control, DecodeError, Frame, FrameKind, Refusal, pack};
+use tokio::time::Sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::Connection;
@@ -15,7 +17,8 @@ use crate::delivery::Block;
 use crate::establish::Established;
 use crate::events::{ConnectionEvent, DisconnectReason};
 use crate::inbox::Inbox;
-use crate::shared::Shared;
+use crate::services::Settled;
+use crate::shared::{Reply, Shared};
 use crate::writer::{self, Pulse};
 
 /// How long the last words may take: what is in the batch, and a goodbye.
@@ -43,6 +46,8 @@ pub(crate) struct Session {
     inboxes: HashMap<u32, Arc<Inbox>>,
     /// Those of them that something came for with this read.
     touched: Vec<Arc<Inbox>>,
+    /// Something came about a lease with this read.
+    leases_touched: bool,
 }
 
 /// How a session has ended.
@@ -108,6 +113,7 @@ pub(crate) fn attach(established: Established, shared: &Arc<Shared>) -> Session 
         idle_timeout: Duration::from_millis(welcome.idle_timeout_ms).max(keep_alive * 2),
         inboxes: HashMap::new(),
         touched: Vec::new(),
+        leases_touched: false,
     }
 }
 
@@ -122,6 +128,9 @@ impl Session {
         let mut beat = tokio::time::interval(self.keep_alive.min(self.idle_timeout / 4));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beat.reset();
+        // When the next lease is to be renewed, if there is one.
+        let mut renew = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut renews = false;
         let shared = Arc::clone(&self.shared);
         loop {
             tokio::select! {
@@ -139,7 +148,11 @@ impl Session {
                     if let Err(stop) = read {
                         return self.stop(stop).await;
                     }
+                    if std::mem::take(&mut self.leases_touched) {
+                        renews = self.renew(renew.as_mut());
+                    }
                 }
+                () = &mut renew, if renews => renews = self.renew(renew.as_mut()),
                 written = &mut self.writing => return self.written(written.ok()).await,
                 _ = beat.tick() => {
                     if heard.elapsed() >= self.idle_timeout {
@@ -235,6 +248,13 @@ impl Session {
         self.inboxes.retain(|_, inbox| inbox.ended().is_none());
     }
 
+    /// Renews the leases for which it is time, and sets the clock for the next. Returns whether there is one.
+    fn renew(&self, clock: Pin<&mut Sleep>) -> bool {
+        let Some(next) = self.shared.renew_leases(Instant::now()) else { return false };
+        clock.reset(next.into());
+        true
+    }
+
     fn wake_touched(&mut self) {
         for inbox in self.touched.drain(..) {
             inbox.wake();
@@ -244,8 +264,8 @@ impl Session {
     /// Handles every whole frame that is buffered.
     fn read(&mut self) -> Result<(), Stop> {
         // The reader lends its frames, and handling them needs the rest of the session.
-        let Self { shared, reader, link, limits, inboxes, touched, .. } = self;
-        let mut handler = Handler { shared, link: *link, limits: *limits, inboxes, touched };
+        let Self { shared, reader, link, limits, inboxes, touched, leases_touched, .. } = self;
+        let mut handler = Handler { shared, link: *link, limits: *limits, inboxes, touched, leases_touched };
         while let Some(frame) = reader.next_frame()? {
             handler.handle(frame)?;
         }
@@ -260,6 +280,7 @@ struct Handler<'a> {
     limits: EntryLimits,
     inboxes: &'a mut HashMap<u32, Arc<Inbox>>,
     touched: &'a mut Vec<Arc<Inbox>>,
+    leases_touched: &'a mut bool,
 }
 
 impl Handler<'_> {
@@ -334,6 +355,33 @@ impl Handler<'_> {
             }
             Control::Pong { nonce } => self.shared.pong(nonce),
             Control::Goodbye(goodbye) => return Err(Stop::Goodbye(goodbye.reason)),
+            other => self.services(other)?,
+        }
+        Ok(())
+    }
+
+    /// Frames about services and other nodes.
+    fn services(&mut self, control: Control) -> Result<(), Stop> {
+        match control {
+            Control::Announced { lease, ttl_ms } => {
+                self.shared.announced(lease, ttl_ms);
+                *self.leases_touched = true;
+            }
+            Control::LeaseEnded { lease, refusal } => {
+                self.shared.lease_ended(lease, refusal);
+                *self.leases_touched = true;
+            }
+            Control::LookupResult { request, outcome } => self.shared.reply(request.into(), Reply::Lookup(outcome)),
+            Control::ServicePage { request, services, more } => {
+                self.shared.reply(request.into(), Reply::Page(services, more));
+            }
+            Control::Settled { nonce, nodes, missing } => {
+                self.shared.reply(nonce, Reply::Settled(Settled { nodes, missing }));
+            }
+            Control::ServiceChanged { request, name, instances } => {
+                self.shared.service_changed(request, name, instances);
+            }
+            Control::WatchEnded { request, refusal } => self.shared.watch_ended(request, refusal),
             _ => return Err(protocol("a frame that a node does not send")),
         }
         Ok(())

@@ -12,7 +12,7 @@ use sinew_wire::{Control, Policy, check_group};
 use crate::client::Handle;
 use crate::delivery::{Message, Run};
 use crate::inbox::{Item, SubscribeOptions, Taken};
-use crate::shared::Registration;
+use crate::shared::{Registration, Shared};
 use crate::{Client, SubscribeError};
 
 /// Window of a subscription that asks for none: 1 MiB. At 1 GB/s half of it, after which credit returns, are 2,000 credit
@@ -176,6 +176,10 @@ impl Subscription {
     /// Why the subscription has ended; `None` while it has not.
     pub fn end_reason(&self) -> Option<SubscribeError> {
         self.registration.inbox.ended()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        self.handle.shared()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {

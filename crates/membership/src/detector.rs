@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chacha20::ChaCha8Rng;
-use foca::{Config, Foca, Member, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{Config, Foca, Header, Member, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
 
 use crate::MembershipConfig;
-use crate::packet::{Identity, Layout};
+use crate::packet::{Identity, Layout, Packet};
 
 /// Largest packet of the detector, in bytes. It carries some 170 updates.
 pub(crate) const MAX_PACKET: usize = 8 << 10;
@@ -92,6 +92,8 @@ pub(crate) struct Detector {
     timers: BinaryHeap<Reverse<Due>>,
     number: u64,
     effects: Effects,
+    /// Whom this node suspects by itself, and has to contradict it.
+    accused: Vec<Identity>,
     stall: Duration,
     errors: u64,
     stalls: u64,
@@ -122,6 +124,7 @@ impl Detector {
             timers: BinaryHeap::new(),
             number: 0,
             effects: Effects::default(),
+            accused: Vec::new(),
             stall: config.probe_rtt,
             errors: 0,
             stalls: 0,
@@ -226,7 +229,35 @@ impl Detector {
         self.errors += u64::from(done.is_err());
         for (timer, after) in self.effects.timers.drain(..) {
             self.number += 1;
+            if let Timer::ChangeSuspectToDown { member_id, .. } = &timer
+                && !self.accused.contains(member_id)
+            {
+                self.accused.push(*member_id);
+            }
             self.timers.push(Reverse(Due { at: now + after, number: self.number, deferred: false, timer }));
+        }
+    }
+
+    /// Whether anybody has to be told that this node suspects him.
+    pub(crate) fn accuses(&self) -> bool {
+        !self.accused.is_empty()
+    }
+
+    /// Pings those whom this node suspects, and tells them so: what foca spreads about them may reach everybody but
+    /// them, and to be contradicted it has to be heard. Their answer to this node is the contradiction.
+    pub(crate) fn confront(&mut self) {
+        let suspects: Vec<Member<Identity>> =
+            self.foca.iter_members().filter(|member| member.state() == State::Suspect).cloned().collect();
+        self.accused.retain(|accused| suspects.iter().any(|suspect| suspect.id() == accused));
+        let src = *self.foca.identity();
+        for suspect in suspects.into_iter().filter(|suspect| self.accused.contains(suspect.id())) {
+            let dst = *suspect.id();
+            // Our own incarnation is foca's secret; 0 takes nothing back.
+            let header = Header { src, src_incarnation: 0, dst, message: Message::Ping(0) };
+            match (Packet { header, updates: vec![suspect] }).write() {
+                Ok(packet) => self.effects.sends.push((dst, packet)),
+                Err(_) => self.errors += 1,
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use sinew_wire::{Control, PublishResult, RefusedRun};
 
 use crate::outbox::Outbox;
+use crate::remote::OpenResult;
 
 /// What a publisher waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +16,32 @@ pub enum Wants {
     Confirmed,
 }
 
+/// Whom an [`Ack`] tells.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The publisher's session.
+    Session(Arc<Outbox>),
+    /// The node that forwarded the run.
+    Node(OpenResult),
+}
+
+/// What another node says of the deliveries of a run that was forwarded to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) matched: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: u64,
+    pub(crate) unknown: u64,
+}
+
 /// Counts what became of the deliveries of one run, and tells the publisher when nothing is open any more.
 ///
 /// Every delivery is settled exactly once; what is still open at the deadline counts as unknown.
 #[derive(Debug)]
 pub struct Ack {
     wants: Wants,
-    publisher: Arc<Outbox>,
+    reply: Reply,
+    deadline: Option<Instant>,
     tally: Mutex<Tally>,
 }
 
@@ -33,7 +54,13 @@ struct Tally {
 }
 
 impl Ack {
-    pub(crate) fn new(wants: Wants, publisher: Arc<Outbox>, first_seq: u64, messages: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        wants: Wants,
+        reply: Reply,
+        deadline: Option<Instant>,
+        first_seq: u64,
+        messages: u32,
+    ) -> Arc<Self> {
         let result = PublishResult {
             first_seq,
             messages,
@@ -44,11 +71,16 @@ impl Ack {
             duplicates: 0,
             refusal: None,
         };
-        Arc::new(Self { wants, publisher, tally: Mutex::new(Tally { result, open: None, sent: false }) })
+        Arc::new(Self { wants, reply, deadline, tally: Mutex::new(Tally { result, open: None, sent: false }) })
     }
 
     pub(crate) const fn wants(&self) -> Wants {
         self.wants
+    }
+
+    /// When the publisher stops waiting.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Says how many deliveries are due. Comes before the first of them, so that the count can't reach zero early.
@@ -80,11 +112,29 @@ impl Ack {
         self.settle(n, |result| &mut result.unknown);
     }
 
+    /// Another node has settled `expected` deliveries, which turned out to be `outcome.matched`. Its numbers are those of
+    /// a stranger: what does not add up counts as unknown.
+    pub(crate) fn settled_elsewhere(&self, expected: u64, outcome: Outcome) {
+        let mut tally = self.tally.lock();
+        let Some(open) = tally.open else { return };
+        let expected = expected.min(open);
+        tally.open = Some(open - expected);
+        let delivered = outcome.delivered.min(outcome.matched);
+        let dropped = outcome.dropped.min(outcome.matched - delivered);
+        let unknown = outcome.matched - delivered - dropped;
+        let result = &mut tally.result;
+        result.matched = result.matched.saturating_sub(expected).saturating_add(outcome.matched);
+        result.delivered = result.delivered.saturating_add(delivered);
+        result.dropped = result.dropped.saturating_add(dropped);
+        result.unknown = result.unknown.saturating_add(unknown);
+        self.send_if_settled(&mut tally);
+    }
+
     /// The deadline: whatever is open stays unknown.
     pub(crate) fn expire(&self) {
         let mut tally = self.tally.lock();
         if let Some(open) = tally.open {
-            tally.result.unknown += open;
+            tally.result.unknown = tally.result.unknown.saturating_add(open);
             tally.open = Some(0);
         }
         self.send_if_settled(&mut tally);
@@ -98,7 +148,8 @@ impl Ack {
         let mut tally = self.tally.lock();
         let Some(open) = tally.open else { return };
         let n = n.min(open);
-        *field(&mut tally.result) += n;
+        let count = field(&mut tally.result);
+        *count = count.saturating_add(n);
         tally.open = Some(open - n);
         self.send_if_settled(&mut tally);
     }
@@ -107,7 +158,13 @@ impl Ack {
         if tally.open == Some(0) {
             tally.open = None;
             tally.sent = true;
-            self.publisher.control(&Control::PublishResult(tally.result));
+            match &self.reply {
+                Reply::Session(outbox) => outbox.control(&Control::PublishResult(tally.result)),
+                Reply::Node(open) => {
+                    let PublishResult { matched, delivered, dropped, unknown, .. } = tally.result;
+                    open.send(Outcome { matched, delivered, dropped, unknown });
+                }
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -14,7 +15,9 @@ use crate::inbound::Inbound;
 use crate::interest::{InterestFeed, NodeInterest};
 use crate::lanes::Lane;
 use crate::outbox::Outbox;
+use crate::group::Chosen;
 use crate::plan::Plan;
+use crate::recipients::Forwarded;
 use crate::publisher::Publisher;
 use crate::remote::Remote;
 use crate::run::{Origin, Slice};
@@ -42,6 +45,8 @@ struct Inner {
     workers: Vec<JoinHandle<()>>,
     hasher: RandomState,
     next_key: AtomicU64,
+    next_node: AtomicU64,
+    remotes: AtomicUsize,
     subscriptions: AtomicUsize,
     plan_cache: CacheCounters,
     interest: InterestFeed,
@@ -89,6 +94,9 @@ impl PubSub {
             workers,
             hasher: RandomState::new(),
             next_key: AtomicU64::new(0),
+            // 0 is this node.
+            next_node: AtomicU64::new(1),
+            remotes: AtomicUsize::new(0),
             subscriptions: AtomicUsize::new(0),
             plan_cache,
             interest: InterestFeed::default(),
@@ -102,25 +110,62 @@ impl PubSub {
 
     /// Another node of the realm is there. It gets nothing until it has interest.
     pub fn add_remote(&self, node: PeerId) -> Arc<Remote> {
-        Arc::new(Remote::new(node))
+        let number = self.0.next_node.fetch_add(1, Ordering::Relaxed);
+        self.0.remotes.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Remote::new(node, number, Arc::clone(&self.0.shared)))
     }
 
     /// What the subscriptions of another node to a pattern come to; `None` when there are none any more. From the return
     /// on, whatever is published here and matches goes there too.
     ///
-    /// `false` when it is refused, because the node has more patterns than it may.
-    pub fn set_remote_interest(
-        &self,
-        _remote: &Arc<Remote>,
-        _pattern: &Pattern,
-        _interest: Option<NodeInterest>,
-    ) -> bool {
+    /// `false` when it is refused: the node has more patterns than it may, or was removed.
+    pub fn set_remote_interest(&self, remote: &Arc<Remote>, pattern: &Pattern, interest: Option<NodeInterest>) -> bool {
+        // Held to the end, so that two changes of one pattern reach the shards in their order.
+        let mut interests = remote.interests().lock();
+        let Some(known) = interests.as_mut() else { return false };
+        let shards = self.shards_of(pattern);
+        let Some(interest) = interest.filter(|interest| !interest.is_empty()) else {
+            if let Some(key) = known.remove(pattern) {
+                shards.iter().for_each(|shard| shard.remove_interest(key, pattern));
+            }
+            return true;
+        };
+        let key = match known.get(pattern) {
+            Some(key) => *key,
+            None if known.len() >= self.forwarding().max_patterns => return false,
+            None => {
+                let key = self.0.next_key.fetch_add(1, Ordering::Relaxed);
+                known.insert(pattern.clone(), key);
+                key
+            }
+        };
+        let interest = Arc::new(interest);
+        shards.iter().for_each(|shard| shard.set_interest(key, pattern, remote, &interest));
         true
     }
 
     /// Another node is gone, or has started anew. What was queued for it is dropped and counted, what is in flight to it
-    /// is lost or unknown; shares of queue groups go to members elsewhere.
-    pub fn remove_remote(&self, _remote: &Arc<Remote>) {}
+    /// is lost or unknown; shares of queue groups that were not sent go to members elsewhere.
+    pub fn remove_remote(&self, remote: &Arc<Remote>) {
+        let Some(interests) = mem::take(&mut *remote.interests().lock()) else { return };
+        self.0.remotes.fetch_sub(1, Ordering::Relaxed);
+        for (pattern, key) in interests {
+            self.shards_of(&pattern).iter().for_each(|shard| shard.remove_interest(key, &pattern));
+        }
+        for item in remote.close() {
+            self.give_elsewhere(remote, &item);
+        }
+    }
+
+    /// What could not be sent to a node that is gone.
+    pub(crate) fn give_elsewhere(&self, gone: &Remote, item: &Forwarded) {
+        if item.to.direct > 0 {
+            gone.lost_with_node(item);
+        }
+        for group in item.to.groups.as_groups().iter() {
+            self.give_to_group(group, item.slice.clone(), DropReason::NodeGone);
+        }
+    }
 
     /// The receiving half for the time that another node runs.
     pub fn inbound(&self, remote: &Arc<Remote>) -> Inbound {
@@ -154,7 +199,7 @@ impl PubSub {
         let subscription = Subscription::new(key, spec, Arc::clone(&inner.shared), Arc::clone(outbox));
         let subscription = Arc::new(subscription);
         confirm();
-        for shard in self.shards_of(&subscription) {
+        for shard in self.shards_of(subscription.pattern()) {
             shard.insert(&subscription, now);
         }
         // Not before: who has heard of it may rely on it.
@@ -167,7 +212,7 @@ impl PubSub {
     /// another subscription had not been sent is dropped and counted.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>) {
         self.0.interest.remove(subscription);
-        for shard in self.shards_of(subscription) {
+        for shard in self.shards_of(subscription.pattern()) {
             shard.remove(subscription);
         }
         for slice in subscription.close() {
@@ -179,11 +224,25 @@ impl PubSub {
 
     /// Hands a slice of a closed subscription to another member of its queue group, if there is one.
     pub(crate) fn give_to_another(&self, closed: &Subscription, slice: Slice) {
-        let plan = self.plan(&slice.run().topic.clone());
-        let heir = closed.group().and_then(|name| plan.group(name)).and_then(|group| group.least_loaded());
-        match heir {
-            Some(heir) => heir.push([slice]),
+        match closed.group() {
+            Some(name) => self.give_to_group(name, slice, DropReason::SubscriberGone),
             None => count_dropped(&self.0.shared, &mut 0, &slice, DropReason::SubscriberGone),
+        }
+    }
+
+    /// Hands a slice to a member of a queue group, here or elsewhere; what another node has sent stays here. Drops it for
+    /// this reason when there is none.
+    fn give_to_group(&self, name: &str, slice: Slice, reason: DropReason) {
+        let plan = self.plan(&slice.run().topic.clone());
+        let group = plan.group(name);
+        let chosen = match slice.is_foreign() {
+            true => group.and_then(|group| group.least_loaded()).map(Chosen::Local),
+            false => group.and_then(|group| group.choose()),
+        };
+        match chosen {
+            Some(Chosen::Local(heir)) => heir.push([slice]),
+            Some(Chosen::Remote(heir)) => heir.remote.push(Forwarded::new(slice, Arc::clone(&heir.to))),
+            None => count_dropped(&self.0.shared, &mut 0, &slice, reason),
         }
     }
 
@@ -193,10 +252,10 @@ impl PubSub {
         for shard in &self.0.shards {
             topics.extend(shard.lock().plans().map(|plan| TopicInfo {
                 topic: plan.topic.clone(),
-                matched: plan.matched(),
-                local: plan.matched(),
-                published: plan.published.load(Ordering::Relaxed),
-                unheard: 0,
+                matched: plan.matched() as usize,
+                local: plan.matched_here() as usize,
+                published: plan.counts.published.load(Ordering::Relaxed),
+                unheard: plan.counts.unheard.load(Ordering::Relaxed),
             }));
         }
         topics
@@ -237,8 +296,8 @@ impl PubSub {
     }
 
     /// The shards in which a pattern could match: one, or all when it begins with a wildcard.
-    fn shards_of(&self, subscription: &Subscription) -> &[Shard] {
-        match subscription.pattern().first_token() {
+    fn shards_of(&self, pattern: &Pattern) -> &[Shard] {
+        match pattern.first_token() {
             Some(first) => std::slice::from_ref(&self.0.shards[self.shard_index(first)]),
             None => &self.0.shards,
         }
@@ -268,6 +327,11 @@ impl PubSub {
 
     pub(crate) fn config(&self) -> &PubSubConfig {
         &self.0.shared.config
+    }
+
+    /// Whether there are other nodes.
+    pub(crate) fn has_remotes(&self) -> bool {
+        self.0.remotes.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn forwarding(&self) -> &ForwardConfig {

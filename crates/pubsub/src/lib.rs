@@ -16,20 +16,27 @@
 #![warn(missing_docs)]
 
 mod ack;
+mod audience;
+mod backlog;
 mod config;
 mod dedup;
+mod forward_queue;
 mod group;
 mod hub;
+mod in_flight;
 mod inbound;
 mod interest;
 mod lanes;
+mod missed;
 mod outbox;
 pub mod plan;
 mod publisher;
+mod recipients;
 mod remote;
 mod retained;
 mod run;
 mod shard;
+mod spread;
 mod subscription;
 
 pub use ack::{Ack, Wants};

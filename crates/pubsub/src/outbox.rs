@@ -9,19 +9,20 @@ use sinew_wire::{Control, Features, Goodbye, Limit, Refusal, encode_control};
 use tokio::sync::Notify;
 
 use crate::ack::Ack;
+use crate::remote::Remote;
 use crate::subscription::Subscription;
 
 /// Control frames a client may leave unread, in bytes. Beyond it the session ends: who does not read answers can't be
 /// served.
 const MAX_CONTROL_BYTES: usize = 1 << 20;
 
-/// Most bytes one subscription puts into a batch before the next one has its turn.
+/// Most bytes one source puts into a batch before the next one has its turn.
 const TURN_BYTES: usize = 64 << 10;
 
-/// Everything that waits to be written to one session: control frames, and the subscriptions that have something to
-/// deliver. Filled by anybody, emptied by the session's writer.
+/// Everything that waits to be written to one link: control frames, and the subscriptions (on a link to a node: the
+/// [`Remote`]) that have something to send. Filled by anybody, emptied by the link's writer.
 ///
-/// It holds no messages: those stay in the queues of the subscriptions, under their policies.
+/// It holds no messages: those stay in the queues, under their policies.
 #[derive(Debug)]
 pub struct Outbox {
     features: Features,
@@ -33,8 +34,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     control: BytesMut,
-    /// Subscriptions with work, each at most once, served in turn.
-    listed: VecDeque<Arc<Subscription>>,
+    /// Who has work, each at most once, served in turn.
+    listed: VecDeque<Source>,
     closing: Option<Closing>,
 }
 
@@ -43,6 +44,24 @@ struct Closing {
     reason: Refusal,
     /// Whether what is queued goes out first.
     flush: bool,
+}
+
+/// Who has something to send.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Subscription(Arc<Subscription>),
+    /// With the number of the link that the outbox is of.
+    Remote(Arc<Remote>, u64),
+}
+
+impl Source {
+    /// Moves up to about `max_bytes` into the batch. Returns whether there is more to send.
+    fn take(&self, now: Instant, max_bytes: usize, batch: &mut WriteBatch) -> bool {
+        match self {
+            Self::Subscription(subscription) => subscription.take(now, max_bytes, batch),
+            Self::Remote(remote, link) => remote.take(*link, now, max_bytes, batch),
+        }
+    }
 }
 
 /// Acknowledgements the client owes for what was sent to it.
@@ -154,9 +173,9 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Puts a subscription in line. The caller has marked it as listed, so that it stands here once.
-    pub(crate) fn list(&self, subscription: Arc<Subscription>) {
-        self.state.lock().listed.push_back(subscription);
+    /// Puts a source in line. The caller has marked it as listed, so that it stands here once.
+    pub(crate) fn list(&self, source: Source) {
+        self.state.lock().listed.push_back(source);
         self.wake.notify_one();
     }
 
@@ -180,24 +199,24 @@ impl Outbox {
         self.wake.notified().await;
     }
 
-    /// Gathers up to about `max_bytes`: control frames first, then each listed subscription in turn.
+    /// Gathers up to about `max_bytes`: control frames first, then each listed source in turn.
     pub fn collect(&self, now: Instant, batch: &mut WriteBatch, max_bytes: usize) -> Next {
         batch.clear();
         let mut state = self.state.lock();
         loop {
-            // Before each subscription, so that `Subscribed` is on the link before the first run it promises.
+            // Before each source, so that `Subscribed` is on the link before the first run it promises.
             batch.append(&mut state.control);
             let serve = state.closing.as_ref().is_none_or(|closing| closing.flush);
             if !serve || batch.gathered() >= max_bytes {
                 break;
             }
-            let Some(subscription) = state.listed.pop_front() else { break };
-            // Publishers list subscriptions while this one is being served: don't make them wait.
+            let Some(source) = state.listed.pop_front() else { break };
+            // Publishers list others while this one is being served: don't make them wait.
             drop(state);
-            let again = subscription.take(now, TURN_BYTES.min(max_bytes - batch.gathered()), batch);
+            let again = source.take(now, TURN_BYTES.min(max_bytes - batch.gathered()), batch);
             state = self.state.lock();
             if again {
-                state.listed.push_back(subscription);
+                state.listed.push_back(source);
             }
         }
         let next = match &state.closing {

@@ -8,13 +8,19 @@ use sinew_topic::{NameError, Topic};
 use sinew_wire::{Control, RefusedRun};
 use tokio::sync::Notify;
 
-use crate::ack::{Ack, Wants};
+use crate::ack::{Ack, Outcome, Reply, Wants};
+use crate::audience::Audience;
+use crate::dedup::Dedup;
+use crate::group::Chosen;
 use crate::hub::PubSub;
 use crate::lanes::Job;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
+use crate::recipients::Forwarded;
+use crate::remote::Remote;
 use crate::run::{Origin, Run, Slice};
-use crate::subscription::Subscription;
+use crate::spread::Spread;
+use crate::subscription::{Subscription, count_dropped};
 
 /// A run as a session hands it over.
 #[derive(Debug)]
@@ -31,7 +37,17 @@ pub struct Submission {
     pub require_subscribers: bool,
 }
 
-/// The publishing half of one session: finds plans, delivers in order, holds back what has to wait.
+/// Where runs come from, and where their results go.
+#[derive(Debug)]
+enum Home {
+    /// A session on this node.
+    Session(Arc<Outbox>),
+    /// Another node, which forwards them.
+    Node(Arc<Remote>),
+}
+
+/// The publishing half of one session: finds plans, delivers in order, holds back what has to wait. Also that of one
+/// publisher whose runs another node forwards.
 ///
 /// Runs are processed in the order of [`Publisher::submit`]. One that can't be delivered completely now (a full queue
 /// of policy `block`, an acknowledged run for a full queue, a busy delivery worker) is *parked*: everything behind it
@@ -40,7 +56,7 @@ pub struct Submission {
 pub struct Publisher {
     hub: PubSub,
     origin: Arc<Origin>,
-    outbox: Arc<Outbox>,
+    home: Home,
     /// The plan used last: most publishers stay on a topic for a while.
     last_plan: Option<Arc<Plan>>,
     /// What the first run in line still waits for.
@@ -60,33 +76,53 @@ pub struct Publisher {
 
 #[derive(Debug)]
 enum Waiting {
-    Submission(Submission),
+    Work(Work),
     Barrier(u64),
+}
+
+/// A run, and whom it is for.
+#[derive(Debug)]
+struct Work {
+    submission: Submission,
+    audience: Audience,
+    /// The forwarding node's token for the result.
+    token: u64,
 }
 
 #[derive(Debug)]
 enum Parked {
     /// A full queue.
     Queue(Arc<Subscription>, Slice),
+    /// A full queue towards another node, or one that holds this publisher back.
+    Remote(Arc<Remote>, Forwarded),
     /// A full delivery lane.
     Lane(usize, Job),
     /// Earlier runs that are still with the delivery workers.
-    Order(Arc<Plan>, Slice),
+    Order(Arc<Plan>, Slice, Audience),
 }
 
 impl Publisher {
     pub(crate) fn new(hub: PubSub, origin: Arc<Origin>, outbox: Arc<Outbox>) -> Self {
+        Self::at(hub, origin, Home::Session(outbox), Arc::default())
+    }
+
+    /// For a publisher of another node; `woken` is for all of that node.
+    pub(crate) fn of_node(hub: PubSub, origin: Arc<Origin>, remote: Arc<Remote>, woken: Arc<Notify>) -> Self {
+        Self::at(hub, origin, Home::Node(remote), woken)
+    }
+
+    fn at(hub: PubSub, origin: Arc<Origin>, home: Home, woken: Arc<Notify>) -> Self {
         let lane_jobs = vec![0; hub.lanes().len()];
         Self {
             hub,
             origin,
-            outbox,
+            home,
             last_plan: None,
             parked: Vec::new(),
             patience: None,
             waiting: VecDeque::new(),
             lane_jobs,
-            woken: Arc::default(),
+            woken,
             acks: BTreeMap::new(),
             acks_made: 0,
             processed: 0,
@@ -109,19 +145,34 @@ impl Publisher {
 
     /// Takes a run, and delivers it unless something is in front of it.
     pub fn submit(&mut self, submission: Submission, now: Instant) {
+        self.take(Work { submission, audience: Audience::Realm, token: 0 }, now);
+    }
+
+    /// Takes a run that another node forwarded, for these local subscriptions.
+    pub(crate) fn submit_forwarded(&mut self, submission: Submission, audience: Audience, token: u64, now: Instant) {
+        self.take(Work { submission, audience, token }, now);
+    }
+
+    fn take(&mut self, work: Work, now: Instant) {
         if self.parked.is_empty() {
-            self.process(submission, now);
+            self.process(work, now);
         } else {
-            self.waiting.push_back(Waiting::Submission(submission));
+            self.waiting.push_back(Waiting::Work(work));
         }
     }
 
     /// Answers a ping after everything submitted before it was processed.
     pub fn barrier(&mut self, nonce: u64) {
         if self.parked.is_empty() {
-            self.outbox.control(&Control::Pong { nonce });
+            self.pong(nonce);
         } else {
             self.waiting.push_back(Waiting::Barrier(nonce));
+        }
+    }
+
+    fn pong(&self, nonce: u64) {
+        if let Home::Session(outbox) = &self.home {
+            outbox.control(&Control::Pong { nonce });
         }
     }
 
@@ -146,6 +197,12 @@ impl Publisher {
         [self.patience.filter(|_| self.is_parked()), ack].into_iter().flatten().min()
     }
 
+    /// Whether nothing is left of what it was given: nothing parked, with the delivery workers, or to be confirmed.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.acks.retain(|_, ack| !ack.is_settled());
+        !self.is_parked() && self.acks.is_empty() && !self.lanes_pending()
+    }
+
     /// Entry bytes processed since the last call.
     pub fn take_processed(&mut self) -> u64 {
         std::mem::take(&mut self.processed)
@@ -160,42 +217,53 @@ impl Publisher {
             && let Some(next) = self.waiting.pop_front()
         {
             match next {
-                Waiting::Submission(submission) => self.process(submission, now),
-                Waiting::Barrier(nonce) => self.outbox.control(&Control::Pong { nonce }),
+                Waiting::Work(work) => self.process(work, now),
+                Waiting::Barrier(nonce) => self.pong(nonce),
             }
         }
     }
 
-    fn process(&mut self, submission: Submission, now: Instant) {
+    fn process(&mut self, work: Work, now: Instant) {
+        let Work { submission, audience, token } = work;
         let Submission { mut run, wants, deadline, retain, require_subscribers } = submission;
         let bytes = run.entries.len() as u64;
         let messages = run.messages;
         let has_memory = run.memory.is_some();
-        let ack = wants.and_then(|wants| self.open_ack(wants, &run, now, deadline));
-        if wants.is_some() && ack.is_none() {
-            // Refused, and the publisher told.
+        let ack = wants.and_then(|wants| self.open_ack(wants, &run, token, now, deadline));
+        let refused = wants.is_some() && ack.is_none();
+        if refused && matches!(self.home, Home::Session(_)) {
+            // The publisher was told.
             self.processed += bytes;
             return;
         }
         run.ack.clone_from(&ack);
         let (plan, slices, duplicates) = self.admit(run, retain, now);
-        plan.count_published(u64::from(messages));
+        let due = u64::from(messages - duplicates) * audience.matched(&plan);
         let metrics = &self.hub.shared().metrics;
-        metrics.published.inc_by(u64::from(messages));
         metrics.duplicates.inc_by(u64::from(duplicates));
+        match &self.home {
+            Home::Session(_) => {
+                plan.count_published(u64::from(messages));
+                metrics.published.inc_by(u64::from(messages));
+            }
+            // Too many results are open: it is delivered, and nothing will be known of it.
+            Home::Node(remote) if refused => {
+                remote.answer(token, Outcome { matched: due, delivered: 0, dropped: 0, unknown: due });
+            }
+            Home::Node(_) => {}
+        }
         if let Some(ack) = &ack {
             if require_subscribers && plan.matched() == 0 {
                 ack.refuse(RefusedRun::NoSubscribers);
             } else {
-                let due = u64::from(messages - duplicates);
-                ack.begin(due * plan.matched() as u64, duplicates);
+                ack.begin(due, duplicates);
             }
         }
         for slice in slices {
             if has_memory {
-                self.deliver(&plan, slice);
+                self.deliver(&plan, slice, &audience);
             } else {
-                miss_all(&plan, &slice, DropReason::QueueMemory);
+                self.miss_all(&plan, &slice, &audience, DropReason::QueueMemory);
             }
         }
         self.last_plan = Some(plan);
@@ -214,7 +282,10 @@ impl Publisher {
     /// The plan of the run's topic and the parts of the run that are to be delivered.
     fn admit(&self, run: Run, retain: bool, now: Instant) -> (Arc<Plan>, Vec<Slice>, u32) {
         let any_id = run.any_id;
-        let slice = Slice::whole(Arc::new(run));
+        let (slice, via) = match &self.home {
+            Home::Session(_) => (Slice::whole(Arc::new(run)), Dedup::HERE),
+            Home::Node(remote) => (Slice::foreign(Arc::new(run)), remote.number()),
+        };
         if !any_id && !retain {
             return (self.find_plan(&slice.run().topic), vec![slice], 0);
         }
@@ -222,7 +293,7 @@ impl Publisher {
         let index = self.hub.shard_index(topic.as_str());
         let shard = self.hub.shard(index);
         let mut state = shard.lock();
-        let (slices, duplicates) = if any_id { state.without_duplicates(&slice, now) } else { (vec![slice], 0) };
+        let (slices, duplicates) = if any_id { state.without_duplicates(&slice, via, now) } else { (vec![slice], 0) };
         // Under the same lock as the retained value: a new subscription sees it in one of the two ways, not in both.
         let plan = state.plan(&topic, index, shard.generation(), self.hub.lanes().len()).plan;
         if retain && let Some(last) = slices.last() {
@@ -248,44 +319,98 @@ impl Publisher {
         }
     }
 
-    fn deliver(&mut self, plan: &Arc<Plan>, slice: Slice) {
+    fn deliver(&mut self, plan: &Arc<Plan>, slice: Slice, audience: &Audience) {
         let acked = matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed);
         let order = self.lanes_pending();
         if acked && order {
-            self.parked.push(Parked::Order(Arc::clone(plan), slice));
-        } else if !acked && (order || plan.is_wide()) {
-            for lane in 0..self.hub.lanes().len() {
-                let job = Job { slice: slice.clone(), plan: Arc::clone(plan) };
-                self.push_to_lane(lane, job);
+            self.parked.push(Parked::Order(Arc::clone(plan), slice, audience.clone()));
+            return;
+        }
+        if audience.has_direct() {
+            if !acked && (order || plan.is_wide()) {
+                for lane in 0..self.hub.lanes().len() {
+                    let job = Job { slice: slice.clone(), plan: Arc::clone(plan) };
+                    self.push_to_lane(lane, job);
+                }
+                self.offer_all(plan.blocking(), &slice);
+            } else {
+                self.offer_all(plan.direct(), &slice);
             }
-            self.offer_all(plan.blocking(), &slice);
-            self.deliver_to_groups(plan, slice);
-        } else {
-            self.deliver_here(plan, slice);
+        }
+        self.deliver_beyond(plan, slice, audience);
+    }
+
+    /// Delivers to everybody but the local subscriptions outside of queue groups.
+    fn deliver_beyond(&mut self, plan: &Plan, slice: Slice, audience: &Audience) {
+        match audience {
+            Audience::Realm if plan.remotes.is_empty() => {
+                for group in &plan.groups {
+                    for share in group.shares(slice.clone()) {
+                        if let Some(member) = group.least_loaded() {
+                            self.offer(member, share);
+                        }
+                    }
+                }
+            }
+            Audience::Realm => self.spread(plan, &slice),
+            Audience::Here { groups, .. } => {
+                for name in groups.as_groups().iter() {
+                    match plan.group(name).filter(|group| !group.members.is_empty()) {
+                        Some(group) => {
+                            for share in group.shares(slice.clone()) {
+                                if let Some(member) = group.least_loaded() {
+                                    self.offer(member, share);
+                                }
+                            }
+                        }
+                        // The last member here has left since; it was chosen, so nobody else gets it.
+                        None => count_dropped(self.hub.shared(), &mut 0, &slice, DropReason::SubscriberGone),
+                    }
+                }
+            }
         }
     }
 
-    fn deliver_here(&mut self, plan: &Plan, slice: Slice) {
-        self.offer_all(plan.direct(), &slice);
-        self.deliver_to_groups(plan, slice);
+    /// Queue groups that span nodes, and the copies for those nodes.
+    fn spread(&mut self, plan: &Plan, slice: &Slice) {
+        if plan.groups.is_empty() {
+            for node in &plan.remotes {
+                if let Some(to) = &node.direct {
+                    self.forward(&node.remote, Forwarded::new(slice.clone(), Arc::clone(to)));
+                }
+            }
+            return;
+        }
+        let mut spread = Spread::default();
+        for (index, group) in plan.groups.iter().enumerate() {
+            for share in group.shares(slice.clone()) {
+                match group.choose() {
+                    Some(Chosen::Local(member)) => self.offer(member, share),
+                    Some(Chosen::Remote(remote)) => spread.add(index, remote, share),
+                    None => {}
+                }
+            }
+        }
+        for (remote, item) in spread.copies(plan, slice) {
+            self.forward(remote, item);
+        }
+    }
+
+    fn forward(&mut self, remote: &Arc<Remote>, item: Forwarded) {
+        if let Some(rest) = remote.offer(item, &self.woken) {
+            self.parked.push(Parked::Remote(Arc::clone(remote), rest));
+        }
+    }
+
+    fn offer(&mut self, subscription: &Arc<Subscription>, slice: Slice) {
+        if let Some(rest) = subscription.offer(slice, &self.woken) {
+            self.parked.push(Parked::Queue(Arc::clone(subscription), rest));
+        }
     }
 
     fn offer_all(&mut self, subscriptions: &[Arc<Subscription>], slice: &Slice) {
         for subscription in subscriptions {
-            if let Some(rest) = subscription.offer(slice.clone(), &self.woken) {
-                self.parked.push(Parked::Queue(Arc::clone(subscription), rest));
-            }
-        }
-    }
-
-    fn deliver_to_groups(&mut self, plan: &Plan, slice: Slice) {
-        for group in &plan.groups {
-            for share in group.shares(slice.clone()) {
-                let Some(member) = group.least_loaded() else { continue };
-                if let Some(rest) = member.offer(share, &self.woken) {
-                    self.parked.push(Parked::Queue(Arc::clone(member), rest));
-                }
-            }
+            self.offer(subscription, slice.clone());
         }
     }
 
@@ -316,14 +441,15 @@ impl Publisher {
                     self.hub.give_to_another(&subscription, slice);
                 }
                 Parked::Queue(subscription, slice) if given_up => subscription.give_up(slice),
-                Parked::Queue(subscription, slice) => {
-                    if let Some(rest) = subscription.offer(slice, &self.woken) {
-                        self.parked.push(Parked::Queue(subscription, rest));
-                    }
-                }
+                Parked::Queue(subscription, slice) => self.offer(&subscription, slice),
+                Parked::Remote(remote, item) if remote.is_closed() => self.hub.give_elsewhere(&remote, &item),
+                Parked::Remote(remote, item) if given_up => remote.give_up(item),
+                Parked::Remote(remote, item) => self.forward(&remote, item),
                 Parked::Lane(lane, job) => self.push_to_lane(lane, job),
-                Parked::Order(plan, slice) if self.lanes_pending() => self.parked.push(Parked::Order(plan, slice)),
-                Parked::Order(plan, slice) => self.deliver_here(&plan, slice),
+                Parked::Order(plan, slice, audience) if self.lanes_pending() => {
+                    self.parked.push(Parked::Order(plan, slice, audience));
+                }
+                Parked::Order(plan, slice, audience) => self.deliver(&plan, slice, &audience),
             }
         }
         if self.parked.is_empty() {
@@ -332,10 +458,15 @@ impl Publisher {
         }
     }
 
-    /// Opens the account of a run that wants a result; refuses the run when too many are open.
-    fn open_ack(&mut self, wants: Wants, run: &Run, now: Instant, deadline: Duration) -> Option<Arc<Ack>> {
-        let ack = Ack::new(wants, Arc::clone(&self.outbox), run.first_seq, run.messages);
-        if wants == Wants::Confirmed && run.memory.is_none() {
+    /// Opens the account of a run that wants a result; refuses the run when too many are open. A session is told so.
+    fn open_ack(&mut self, wants: Wants, run: &Run, token: u64, now: Instant, deadline: Duration) -> Option<Arc<Ack>> {
+        let reply = match &self.home {
+            Home::Session(outbox) => Reply::Session(Arc::clone(outbox)),
+            Home::Node(remote) => Reply::Node(remote.open_result(token)?),
+        };
+        let at = now.checked_add(deadline).unwrap_or(now);
+        let ack = Ack::new(wants, reply, Some(at), run.first_seq, run.messages);
+        if matches!(self.home, Home::Session(_)) && wants == Wants::Confirmed && run.memory.is_none() {
             ack.refuse(RefusedRun::QueueMemory);
             return None;
         }
@@ -345,11 +476,13 @@ impl Publisher {
         }
         if self.acks.len() >= allowed {
             self.hub.shared().metrics.limit_refused(sinew_wire::Limit::OpenAcks).inc();
-            ack.refuse(RefusedRun::OpenAcks);
+            if matches!(self.home, Home::Session(_)) {
+                ack.refuse(RefusedRun::OpenAcks);
+            }
             return None;
         }
-        if wants == Wants::Confirmed {
-            let at = now.checked_add(deadline).unwrap_or(now);
+        // Here a report is complete at once, from other nodes it may never come.
+        if wants == Wants::Confirmed || self.hub.has_remotes() {
             self.acks_made += 1;
             self.acks.insert((at, self.acks_made), Arc::clone(&ack));
         }
@@ -365,37 +498,61 @@ impl Publisher {
     }
 }
 
-impl Drop for Publisher {
-    /// A session drains its publisher before it ends; what is held back even so is dropped and counted.
-    fn drop(&mut self) {
-        for parked in self.parked.drain(..) {
-            match parked {
-                Parked::Queue(subscription, slice) => subscription.miss(&slice, DropReason::Draining),
-                Parked::Lane(lane, job) => {
-                    for subscription in job.plan.lane(lane) {
-                        subscription.miss(&job.slice, DropReason::Draining);
-                    }
-                }
-                Parked::Order(plan, slice) => miss_all(&plan, &slice, DropReason::Draining),
+impl Publisher {
+    /// Everyone who was due to get the slice learns that it did not.
+    fn miss_all(&self, plan: &Plan, slice: &Slice, audience: &Audience, reason: DropReason) {
+        if audience.has_direct() {
+            for subscription in plan.direct() {
+                subscription.miss(slice, reason);
             }
         }
-        for waiting in std::mem::take(&mut self.waiting) {
-            if let Waiting::Submission(Submission { run, .. }) = waiting {
-                let plan = self.find_plan(&run.topic);
-                miss_all(&plan, &Slice::whole(Arc::new(run)), DropReason::Draining);
+        match audience {
+            Audience::Realm => {
+                let mut spread = Spread::default();
+                for (index, group) in plan.groups.iter().enumerate() {
+                    match group.choose() {
+                        Some(Chosen::Local(member)) => member.miss(slice, reason),
+                        Some(Chosen::Remote(remote)) => spread.add(index, remote, slice.clone()),
+                        None => {}
+                    }
+                }
+                for (remote, item) in spread.copies(plan, slice) {
+                    remote.miss(&item, reason);
+                }
+            }
+            Audience::Here { groups, .. } => {
+                for name in groups.as_groups().iter() {
+                    match plan.group(name).and_then(|group| group.least_loaded()) {
+                        Some(member) => member.miss(slice, reason),
+                        None => count_dropped(self.hub.shared(), &mut 0, slice, reason),
+                    }
+                }
             }
         }
     }
 }
 
-/// Everyone who was due to get the slice learns that it did not.
-fn miss_all(plan: &Plan, slice: &Slice, reason: DropReason) {
-    for subscription in plan.direct() {
-        subscription.miss(slice, reason);
-    }
-    for group in &plan.groups {
-        if let Some(member) = group.least_loaded() {
-            member.miss(slice, reason);
+impl Drop for Publisher {
+    /// A session drains its publisher before it ends; what is held back even so is dropped and counted.
+    fn drop(&mut self) {
+        let reason = DropReason::Draining;
+        for parked in std::mem::take(&mut self.parked) {
+            match parked {
+                Parked::Queue(subscription, slice) => subscription.miss(&slice, reason),
+                Parked::Remote(remote, item) => remote.miss(&item, reason),
+                Parked::Lane(lane, job) => {
+                    for subscription in job.plan.lane(lane) {
+                        subscription.miss(&job.slice, reason);
+                    }
+                }
+                Parked::Order(plan, slice, audience) => self.miss_all(&plan, &slice, &audience, reason),
+            }
+        }
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Waiting::Work(Work { submission: Submission { run, .. }, audience, .. }) = waiting {
+                let plan = self.find_plan(&run.topic);
+                self.miss_all(&plan, &Slice::whole(Arc::new(run)), &audience, reason);
+            }
         }
     }
 }

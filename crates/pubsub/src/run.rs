@@ -59,18 +59,30 @@ pub struct Slice {
     run: Arc<Run>,
     start: u32,
     end: u32,
-    /// Index of the first message in the run.
+    /// Index of the first message in the run, and [`Slice::FOREIGN`].
     first: u32,
     messages: u32,
 }
 
 impl Slice {
+    /// Bit of `first`, far above the most messages of a run: it came from another node, and is not forwarded again.
+    const FOREIGN: u32 = 1 << 31;
+
     /// The whole run.
     pub fn whole(run: Arc<Run>) -> Self {
         // A block of entries is bounded by the frame limit, far below 4 GiB.
         let end = run.entries.len() as u32;
         let messages = run.messages;
         Self { run, start: 0, end, first: 0, messages }
+    }
+
+    /// The whole run, which another node forwarded to this one.
+    pub(crate) fn foreign(run: Arc<Run>) -> Self {
+        Self { first: Self::FOREIGN, ..Self::whole(run) }
+    }
+
+    pub(crate) const fn is_foreign(&self) -> bool {
+        self.first & Self::FOREIGN != 0
     }
 
     /// The run it is a part of.
@@ -80,7 +92,7 @@ impl Slice {
 
     /// Sequence number of its first message.
     pub fn first_seq(&self) -> u64 {
-        self.run.first_seq + u64::from(self.first)
+        self.run.first_seq + u64::from(self.first & !Self::FOREIGN)
     }
 
     /// Its entries, borrowed.
@@ -154,5 +166,37 @@ impl Batch for Slice {
 
     fn messages_within(&self, bytes: usize) -> usize {
         entry::messages_within(self.block(), bytes)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use bytes::BytesMut;
+    use sinew_wire::entry::Entry;
+
+    use super::*;
+
+    /// Messages of one byte each, 9 with what is around it.
+    pub(crate) fn slice(first_seq: u64, messages: u32) -> Slice {
+        let mut block = BytesMut::new();
+        for _ in 0..messages {
+            Entry { id: b"", headers: b"", payload: b"!" }.encode(&mut block);
+        }
+        let run = Run {
+            topic: Topic::parse("a").expect("a topic"),
+            origin: Arc::new(Origin { peer: PeerId::from_public_key([7; 32]), instance: 1 }),
+            entries: block.freeze(),
+            packed: None,
+            messages,
+            first_seq,
+            any_headers: false,
+            any_id: false,
+            received: Instant::now(),
+            expires: None,
+            retained: false,
+            ack: None,
+            memory: None,
+        };
+        Slice::whole(Arc::new(run))
     }
 }

@@ -6,11 +6,13 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
-use sinew_topic::{PatternTrie, Topic};
+use sinew_topic::{Pattern, PatternTrie, Topic};
 
 use crate::config::PubSubConfig;
 use crate::dedup::Dedup;
-use crate::plan::Plan;
+use crate::interest::NodeInterest;
+use crate::plan::{Matched, Plan};
+use crate::remote::Remote;
 use crate::retained::Retained;
 use crate::run::Slice;
 use crate::subscription::Subscription;
@@ -29,6 +31,8 @@ pub(crate) struct Shard {
 pub(crate) struct ShardState {
     trie: PatternTrie<u64>,
     subscriptions: HashMap<u64, Arc<Subscription>>,
+    /// What other nodes are interested in, under keys from the same counter.
+    interests: HashMap<u64, (Arc<Remote>, Arc<NodeInterest>)>,
     plans: LruCache<Topic, Arc<Plan>>,
     pub(crate) retained: Retained,
     pub(crate) dedup: Dedup,
@@ -41,6 +45,7 @@ impl Shard {
         let state = ShardState {
             trie: PatternTrie::new(),
             subscriptions: HashMap::new(),
+            interests: HashMap::new(),
             plans: LruCache::new(plans),
             retained: Retained::new(share(config.retained_values), share(config.retained_bytes)),
             dedup: Dedup::new(share(config.dedup_ids), config.dedup_window),
@@ -74,6 +79,21 @@ impl Shard {
         state.subscriptions.remove(&subscription.key());
         self.generation.fetch_add(1, Ordering::Release);
     }
+
+    /// What another node is interested in under this key, from here on.
+    pub(crate) fn set_interest(&self, key: u64, pattern: &Pattern, remote: &Arc<Remote>, interest: &Arc<NodeInterest>) {
+        let mut state = self.state.lock();
+        state.trie.insert(pattern, key);
+        state.interests.insert(key, (Arc::clone(remote), Arc::clone(interest)));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn remove_interest(&self, key: u64, pattern: &Pattern) {
+        let mut state = self.state.lock();
+        state.trie.remove(pattern, &key);
+        state.interests.remove(&key);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// Where a plan came from, for the cache's counters.
@@ -91,22 +111,24 @@ impl ShardState {
         {
             return Found { plan: Arc::clone(plan), cached: true };
         }
-        let published = known.map(|stale| Arc::clone(&stale.published)).unwrap_or_default();
-        let mut matched = Vec::new();
-        self.trie.for_each_match(topic.as_str(), |key| {
-            matched.extend(self.subscriptions.get(&key).cloned());
+        let counts = known.map(|stale| Arc::clone(&stale.counts)).unwrap_or_default();
+        let mut matched = Matched::default();
+        self.trie.for_each_match(topic.as_str(), |key| match self.subscriptions.get(&key) {
+            Some(subscription) => matched.local.push(Arc::clone(subscription)),
+            None => matched.remote.extend(self.interests.get(&key).cloned()),
         });
-        let plan = Arc::new(Plan::new(topic.clone(), shard, generation, matched, lanes, published));
+        let plan = Arc::new(Plan::new(topic.clone(), shard, generation, matched, lanes, counts));
         self.plans.put(topic.clone(), Arc::clone(&plan));
         Found { plan, cached: false }
     }
 
-    /// The parts of a run that consist of messages with ids not seen before, and how many were seen.
-    pub(crate) fn without_duplicates(&mut self, whole: &Slice, now: Instant) -> (Vec<Slice>, u32) {
+    /// The parts of a run that consist of messages with ids not seen before, and how many were seen. `via` is the number
+    /// of the node that forwarded it, [`Dedup::HERE`] if none did.
+    pub(crate) fn without_duplicates(&mut self, whole: &Slice, via: u64, now: Instant) -> (Vec<Slice>, u32) {
         let mut fresh: Vec<Slice> = Vec::new();
         let mut duplicates = 0;
         for (single, entry) in whole.singles() {
-            if !entry.id.is_empty() && !self.dedup.is_new(whole.run().topic.as_str(), entry.id, now) {
+            if !entry.id.is_empty() && !self.dedup.is_new(whole.run().topic.as_str(), entry.id, via, now) {
                 duplicates += 1;
                 continue;
             }

@@ -1,9 +1,8 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use sinew_flow::{self as flow, Batch, Limits, Queue, Reservation, SendWindow};
+use sinew_flow::{self as flow, Batch, Limits, Queue, SendWindow};
 use sinew_observe::DropReason;
 use sinew_topic::{Pattern, Topic};
 use sinew_wire::deliver::{DeliverHeader, Flags};
@@ -11,8 +10,9 @@ use sinew_wire::{Control, Features, Headers, Limit, Policy, encode_control};
 use tokio::sync::Notify;
 
 use crate::ack::Wants;
+use crate::backlog::{self, Backlog, Load};
 use crate::hub::Shared;
-use crate::outbox::{Outbox, WriteBatch};
+use crate::outbox::{Outbox, Source, WriteBatch};
 use crate::run::Slice;
 
 /// What a client asks for.
@@ -57,13 +57,9 @@ pub struct Subscription {
     spec: SubscriptionSpec,
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
-    /// Bytes queued or under way, for queue groups; a full queue counts as [`FULL`].
-    load: AtomicU64,
+    load: Load,
     state: Mutex<State>,
 }
-
-/// Load of a member that is to be chosen last.
-const FULL: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct State {
@@ -71,15 +67,7 @@ struct State {
     window: SendWindow,
     /// Dropped since the subscriber was last told.
     missed: u64,
-    /// Stands in the outbox's line.
-    listed: bool,
-    closed: bool,
-    /// Policy `block` has run out of patience; drops the oldest until the queue was empty once.
-    lagging: bool,
-    /// Publishers to wake when there is room.
-    waiters: Vec<Arc<Notify>>,
-    /// Memory of the queue's own tables, charged to the node's budget.
-    slots: Option<Reservation>,
+    backlog: Backlog,
 }
 
 impl Subscription {
@@ -97,17 +85,8 @@ impl Subscription {
             Policy::Latest => flow::Policy::Latest,
         };
         let window = SendWindow::new(spec.window.clamp(1, config.max_window));
-        let state = State {
-            queue: Queue::new(limits, policy),
-            window,
-            missed: 0,
-            listed: false,
-            closed: false,
-            lagging: false,
-            waiters: Vec::new(),
-            slots: None,
-        };
-        Self { key, spec, shared, outbox, load: AtomicU64::new(0), state: Mutex::new(state) }
+        let state = State { queue: Queue::new(limits, policy), window, missed: 0, backlog: Backlog::default() };
+        Self { key, spec, shared, outbox, load: Load::default(), state: Mutex::new(state) }
     }
 
     pub(crate) const fn key(&self) -> u64 {
@@ -141,7 +120,7 @@ impl Subscription {
     }
 
     pub(crate) fn load(&self) -> u64 {
-        self.load.load(Ordering::Relaxed)
+        self.load.get()
     }
 
     /// Messages queued now.
@@ -165,7 +144,7 @@ impl Subscription {
         let acked = matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed);
         let mut state = self.state.lock();
         let waits = acked || self.spec.policy == Policy::Block;
-        if state.closed || state.lagging || !waits || self.spec.policy == Policy::Latest {
+        if state.backlog.closed || state.backlog.lagging || !waits || self.spec.policy == Policy::Latest {
             self.push_locked(&mut state, slice);
             self.after_push(state);
             return None;
@@ -179,8 +158,8 @@ impl Subscription {
         {
             ack.delivered((messages - rest.as_ref().map_or(0, Batch::messages)) as u64);
         }
-        if rest.is_some() && !state.waiters.iter().any(|known| Arc::ptr_eq(known, waiter)) {
-            state.waiters.push(Arc::clone(waiter));
+        if rest.is_some() {
+            state.backlog.wait(waiter);
         }
         self.after_push(state);
         rest
@@ -192,9 +171,16 @@ impl Subscription {
         if matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed) {
             self.drop_locked(&mut state, &slice, DropReason::BlockTimeout);
         } else {
-            state.lagging = true;
+            state.backlog.lagging = true;
             self.push_locked(&mut state, slice);
         }
+        self.after_push(state);
+    }
+
+    /// Another node has dropped so many messages for this one, and counted them: the subscriber learns of it.
+    pub(crate) fn missed_elsewhere(self: &Arc<Self>, messages: u64) {
+        let mut state = self.state.lock();
+        state.missed = state.missed.saturating_add(messages);
         self.after_push(state);
     }
 
@@ -206,7 +192,7 @@ impl Subscription {
     }
 
     fn push_locked(&self, state: &mut State, slice: Slice) {
-        if state.closed {
+        if state.backlog.closed {
             return self.drop_locked(state, &slice, DropReason::SubscriberGone);
         }
         self.fit_to_memory(state);
@@ -240,11 +226,8 @@ impl Subscription {
         }
     }
 
-    /// No queue may take more than what is left of the node's queue memory: so many stalled subscribers shrink each
-    /// other's queues and never leave the others without (dynamic thresholds, Choudhury and Hahne 1998).
     fn fit_to_memory(&self, state: &mut State) {
-        let left = self.shared.budget.free();
-        state.queue.set_byte_limit(self.shared.config.max_queue_bytes.min(left));
+        state.queue.set_byte_limit(backlog::byte_limit(self.shared.config.max_queue_bytes, &self.shared.budget));
     }
 
     fn drop_locked(&self, state: &mut State, slice: &Slice, reason: DropReason) {
@@ -255,34 +238,23 @@ impl Subscription {
     fn after_push(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>) {
         self.charge_slots(&mut state);
         self.note_load(&state);
-        let list = state.has_work() && !state.listed;
-        state.listed |= list;
+        let list = state.has_work() && !state.backlog.listed;
+        state.backlog.listed |= list;
         drop(state);
         if list {
-            self.outbox.list(Arc::clone(self));
+            self.outbox.list(Source::Subscription(Arc::clone(self)));
         }
     }
 
-    /// Charges the memory of the queue's own tables to the budget. It moves in steps, when a table grows or shrinks, so
-    /// that most pushes and pops don't touch the budget.
     fn charge_slots(&self, state: &mut State) {
-        let bytes = state.queue.memory();
-        let charged = state.slots.as_ref().map_or(0, Reservation::bytes);
-        if bytes != charged {
-            match &mut state.slots {
-                // A refusal leaves the charge behind the truth by one step; the shrunken byte limit stops the growth.
-                Some(reservation) => _ = reservation.resize(bytes),
-                none => *none = self.shared.budget.try_reserve(bytes),
-            }
-        }
+        state.backlog.charge(state.queue.memory(), &self.shared.budget);
     }
 
     fn note_load(&self, state: &State) {
-        let load = match state.closed || !state.queue.has_room() {
-            true => FULL,
+        self.load.set(match state.backlog.closed || !state.queue.has_room() {
+            true => Load::FULL,
             false => state.queue.bytes() as u64 + state.window.outstanding(),
-        };
-        self.load.store(load, Ordering::Relaxed);
+        });
     }
 
     /// The client took so many entry bytes. An error means that it returned more than it was sent.
@@ -299,7 +271,7 @@ impl Subscription {
         let until = batch.gathered() + max_bytes;
         let mut sent = 0;
         let mut oldest = None;
-        while !state.closed {
+        while !state.backlog.closed {
             if state.missed > 0 {
                 let missed = std::mem::take(&mut state.missed);
                 encode_control(&Control::Lagged { subscription: self.spec.number, missed }, batch.head());
@@ -320,17 +292,15 @@ impl Subscription {
             self.encode(&slice, batch);
         }
         if state.queue.is_empty() {
-            state.lagging = false;
+            state.backlog.lagging = false;
         }
         self.charge_slots(&mut state);
         self.note_load(&state);
-        state.listed = state.has_work();
-        let again = state.listed;
-        let waiters = std::mem::take(&mut state.waiters);
+        state.backlog.listed = state.has_work();
+        let again = state.backlog.listed;
+        let waiters = state.backlog.take_waiters();
         drop(state);
-        for waiter in waiters {
-            waiter.notify_one();
-        }
+        backlog::wake(waiters);
         if let Some(received) = oldest {
             self.shared.metrics.delivered.inc_by(sent);
             self.shared.metrics.deliver_seconds.observe(now.saturating_duration_since(received), sent);
@@ -375,31 +345,31 @@ impl Subscription {
     /// Ends it: nothing more is sent. Gives back what was queued, for a queue group to hand to another member.
     pub(crate) fn close(&self) -> Vec<Slice> {
         let mut state = self.state.lock();
-        state.closed = true;
+        state.backlog.closed = true;
         let left = state.queue.drain().collect();
-        state.slots = None;
+        self.charge_slots(&mut state);
         self.note_load(&state);
-        for waiter in state.waiters.drain(..) {
-            waiter.notify_one();
-        }
+        let waiters = state.backlog.take_waiters();
+        drop(state);
+        backlog::wake(waiters);
         left
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().closed
+        self.state.lock().backlog.closed
     }
 }
 
 impl State {
     fn has_work(&self) -> bool {
-        !self.closed && (self.missed > 0 || (!self.queue.is_empty() && self.window.available() > 0))
+        !self.backlog.closed && (self.missed > 0 || (!self.queue.is_empty() && self.window.available() > 0))
     }
 }
 
 /// A drop has a reason, reaches the subscriber as part of its next `Lagged`, and the publisher if it asked.
 pub(crate) fn count_dropped(shared: &Shared, missed: &mut u64, slice: &Slice, reason: DropReason) {
     let n = slice.messages() as u64;
-    *missed += n;
+    *missed = missed.saturating_add(n);
     shared.metrics.dropped(reason).inc_by(n);
     if let Some(ack) = &slice.run().ack
         && ack.wants() == Wants::Confirmed

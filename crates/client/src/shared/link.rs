@@ -4,9 +4,9 @@ use sinew_wire::entry::EntryLimits;
 use sinew_wire::{Control, Welcome, encode_control};
 
 use super::{Phase, Shared};
-use crate::SubscribeError;
 use crate::client::Connection;
 use crate::inbox::Was;
+use crate::{AnnounceError, SubscribeError, WatchError};
 
 /// Control frames that may wait for a node which does not read them. Beyond it the link is of no use.
 const MAX_URGENT_BYTES: usize = 1 << 20;
@@ -34,6 +34,10 @@ impl Shared {
                 resuming += usize::from(inbox.begin_link(window) == Was::Resuming);
                 state.batch.control(&Control::Subscribe(inbox.request()));
             }
+            for lease in state.leases.values() {
+                state.batch.control(&lease.begin_link());
+            }
+            state.resume_watches();
             state.resubscribing = resuming;
             state.resubscribed = resuming;
             if state.phase == Phase::Down {
@@ -59,6 +63,9 @@ impl Shared {
             state.batch.clear();
             state.urgent = BytesMut::new();
             state.results.abandon();
+            state.questions.abandon();
+            state.withdrawals.clear();
+            state.leases.values().for_each(|lease| lease.end_link());
             let unconfirmed = std::mem::take(&mut state.ledger).unconfirmed();
             if unconfirmed > 0 {
                 *state.lost.get_or_insert(0) += unconfirmed;
@@ -73,14 +80,21 @@ impl Shared {
     /// There will be no link any more: everybody who waits is told, and every stream ends.
     pub(crate) fn end(&self) {
         self.detach();
-        let inboxes = {
+        let (inboxes, leases, watches) = {
             let mut state = self.state.lock();
             state.phase = Phase::Closed;
             state.events = None;
-            std::mem::take(&mut state.inboxes)
+            let inboxes = std::mem::take(&mut state.inboxes);
+            (inboxes, std::mem::take(&mut state.leases), std::mem::take(&mut state.watches))
         };
         for inbox in inboxes.into_values() {
             inbox.end(SubscribeError::Closed);
+        }
+        for lease in leases.into_values() {
+            lease.end(AnnounceError::Closed);
+        }
+        for watch in watches.into_values() {
+            watch.end(WatchError::Closed);
         }
         self.room.notify_one();
         self.done.cancel();

@@ -1,10 +1,13 @@
 mod batch;
 mod flush;
+mod leases;
 mod ledger;
 mod link;
 mod publish;
+mod requests;
 mod results;
 mod subscribe;
+mod watches;
 
 use std::sync::Arc;
 
@@ -13,24 +16,34 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use sinew_flow::SendWindow;
 use sinew_wire::entry::EntryLimits;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::builder::Config;
 use crate::client::Connection;
 use crate::events::{self, ConnectionEvent};
 use crate::inbox::{Inbox, LinkWindow};
+use crate::services::Backlog;
 use batch::Batch;
 use ledger::Ledger;
+use requests::Questions;
 use results::Results;
 
 pub(crate) use batch::RunOptions;
+pub(crate) use leases::Lease;
 pub(crate) use publish::{Parcel, check_topic};
+pub(crate) use requests::Reply;
 pub(crate) use subscribe::Registration;
 
 /// Bytes that may wait for the writer. When a publisher has to wait for it, nothing is gained by more: the writer is
 /// busy with a batch of the same size.
 const MAX_BATCH_BYTES: usize = 256 << 10;
+
+/// Look-ups and listings asked at once. A node allows so many of one client.
+const MAX_ASKING: usize = 64;
+
+/// Questions at once whether other nodes know of the subscriptions. The node takes its time for each.
+const MAX_SETTLING: usize = 8;
 
 /// What the handles and the tasks of one client share.
 ///
@@ -50,6 +63,10 @@ pub(crate) struct Shared {
     pong: Notify,
     /// One permit per awaited result.
     in_flight: Arc<Semaphore>,
+    /// One permit per look-up or page.
+    pub(crate) asking: Semaphore,
+    /// One permit per question whether others know.
+    pub(crate) settling: Semaphore,
     /// The application closes the client: no reconnecting any more.
     pub(crate) closing: CancellationToken,
     /// Nobody is left who could use the client: stop at once.
@@ -95,6 +112,13 @@ struct State {
     /// Subscriptions that the node has not confirmed again.
     resubscribing: usize,
     resubscribed: usize,
+    questions: Questions,
+    leases: HashMap<u32, Arc<Lease>>,
+    last_lease: u32,
+    /// Leases that are being withdrawn. Nothing is sent: who waits sees its sender go.
+    withdrawals: HashMap<u32, oneshot::Sender<()>>,
+    watches: HashMap<u32, Arc<Backlog>>,
+    last_watch: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +155,8 @@ impl Shared {
             turn: Semaphore::new(1),
             pong: Notify::new(),
             in_flight,
+            asking: Semaphore::new(MAX_ASKING),
+            settling: Semaphore::new(MAX_SETTLING),
             closing: CancellationToken::new(),
             stopped: CancellationToken::new(),
             done: CancellationToken::new(),
@@ -271,6 +297,12 @@ impl State {
             last_subscription: 0,
             resubscribing: 0,
             resubscribed: 0,
+            questions: Questions::default(),
+            leases: HashMap::new(),
+            last_lease: 0,
+            withdrawals: HashMap::new(),
+            watches: HashMap::new(),
+            last_watch: 0,
         }
     }
 

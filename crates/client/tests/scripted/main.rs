@@ -5,4 +5,5 @@ mod hostile;
 mod peer;
 mod publish;
 mod reconnect;
+mod services;
 mod subscribe;

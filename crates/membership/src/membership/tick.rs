@@ -27,6 +27,7 @@ pub(super) struct Clock {
     busy_at: Instant,
     compare_at: Instant,
     retry_at: Instant,
+    confront_at: Instant,
 }
 
 /// A node that was introduced.
@@ -38,7 +39,12 @@ pub(super) struct Join {
 
 impl Clock {
     pub(super) fn new(config: &MembershipConfig, now: Instant) -> Self {
-        Self { busy_at: now, compare_at: now + config.anti_entropy, retry_at: now + config.retry_down }
+        Self {
+            busy_at: now,
+            compare_at: now + config.anti_entropy,
+            retry_at: now + config.retry_down,
+            confront_at: now,
+        }
     }
 }
 
@@ -83,6 +89,7 @@ impl Membership {
 
     pub(super) fn next_tick(&self) -> Instant {
         let often = self.clock.compare_at.min(self.clock.retry_at);
+        let often = if self.detector.accuses() { often.min(self.clock.confront_at) } else { often };
         let busy =
             !self.asks.is_empty() || !self.joins.is_empty() || !self.settles.is_empty() || !self.pulls.is_empty();
         if busy { often.min(self.clock.busy_at) } else { often }
@@ -105,6 +112,11 @@ impl Membership {
                 self.sign(now);
                 self.schedule_flush(now);
             }
+        }
+        if self.clock.confront_at <= now {
+            self.clock.confront_at = now + self.config.probe_period / 2;
+            self.detector.confront();
+            self.apply_detector(now);
         }
         if self.clock.retry_at <= now {
             self.clock.retry_at = now + self.config.retry_down;

@@ -83,6 +83,8 @@ pub(crate) struct World {
     changed_at: Instant,
     pub(crate) problems: Vec<String>,
     pub(crate) happened: u64,
+    /// Prints faults and events: `SINEW_TRACE`.
+    pub(crate) tracing: bool,
     by_peer: BTreeMap<PeerId, usize>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     number: u64,
@@ -135,6 +137,7 @@ impl World {
             changed_at: start,
             problems: Vec::new(),
             happened: 0,
+            tracing: std::env::var_os("SINEW_TRACE").is_some(),
             queue: BinaryHeap::new(),
             number: 0,
             token: 0,
@@ -160,6 +163,7 @@ impl World {
 
     /// Starts a node, with connections to these.
     pub(crate) fn start(&mut self, index: usize, seeds: &[usize]) {
+        self.trace(|| format!("node {index} starts, connected to {seeds:?}"));
         let seed = self.chance.word();
         let now = self.now;
         let epoch = 1_000_000 + u64::try_from(self.elapsed().as_millis()).unwrap_or(0);
@@ -201,7 +205,14 @@ impl World {
         }
     }
 
+    pub(crate) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.tracing {
+            eprintln!("{:9.3} {}", self.elapsed().as_secs_f64(), what());
+        }
+    }
+
     pub(crate) fn crash(&mut self, index: usize) {
+        self.trace(|| format!("node {index} crashes"));
         let now = self.now;
         let node = &mut self.nodes[index];
         if node.membership.take().is_some() {
@@ -211,6 +222,7 @@ impl World {
     }
 
     pub(crate) fn leave(&mut self, index: usize) {
+        self.trace(|| format!("node {index} leaves"));
         let now = self.now;
         if let Some(membership) = &mut self.nodes[index].membership {
             membership.leave(now);
@@ -223,18 +235,21 @@ impl World {
 
     /// No CPU for so long.
     pub(crate) fn starve(&mut self, index: usize, time: Duration) {
+        self.trace(|| format!("node {index} gets no CPU for {time:?}"));
         self.nodes[index].starved_until = self.now + time;
         self.nodes[index].starved_for = time;
         self.disturbed = self.now + time;
     }
 
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.trace(|| format!("cut from {from} to {to}"));
         self.net.cuts.insert((from, to));
         self.disturbed = self.now;
         self.cut_at = Some(self.now);
     }
 
     pub(crate) fn heal(&mut self) {
+        self.trace(|| "healed".to_owned());
         if !self.net.cuts.is_empty() {
             self.net.cuts.clear();
             self.disturbed = self.now;
@@ -277,6 +292,19 @@ impl World {
         self.now.saturating_duration_since(self.changed_at) < time
     }
 
+    fn describe(&self, node: usize, event: &Event) -> String {
+        let name = |peer| self.index(peer).map_or_else(|| peer.short(), |index| index.to_string());
+        match event {
+            Event::Up(record) => format!("{node}: up {} {:?}", name(&record.peer()), record.info.epoch),
+            Event::Updated(record) => format!("{node}: updated {}", name(&record.peer())),
+            Event::Down { peer, reason } => format!("{node}: down {} {reason:?}", name(peer)),
+            Event::Changed { peer, key, value } => {
+                format!("{node}: {} {} {}", name(peer), if value.is_some() { "+" } else { "-" }, key.name())
+            }
+            Event::Settled { token, nodes, missing } => format!("{node}: settled {token}, {missing} of {nodes} missing"),
+        }
+    }
+
     fn judge(&self, index: usize, event: &Event) -> Option<String> {
         match event {
             Event::Settled { token, missing: 0, .. } => self.judge.and_then(|judge| judge(self, index, *token)),
@@ -306,6 +334,7 @@ impl World {
                     if let Err(problem) = self.nodes[index].told(&event, self.now) {
                         self.problems.push(format!("node {index}: {problem}"));
                     }
+                    self.trace(|| self.describe(index, &event));
                     let wrong = self.judge(index, &event);
                     self.told.push(Told { node: index, event, wrong });
                 }
