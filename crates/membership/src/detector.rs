@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chacha20::ChaCha8Rng;
-use foca::{Config, Foca, Header, Member, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer};
+use foca::{
+    Config, Foca, Header, Member, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer,
+};
 
 use crate::MembershipConfig;
 use crate::packet::{Identity, Layout, Packet};

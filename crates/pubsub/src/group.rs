@@ -53,7 +53,9 @@ impl Group {
     pub(crate) fn choose(&self) -> Option<Chosen<'_>> {
         let local = self.least_loaded();
         match local {
-            Some(member) if self.remotes.is_empty() || member.load() < Load::FULL => return Some(Chosen::Local(member)),
+            Some(member) if self.remotes.is_empty() || member.load() < Load::FULL => {
+                return Some(Chosen::Local(member));
+            }
             _ => {}
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

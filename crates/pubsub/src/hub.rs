@@ -11,14 +11,14 @@ use sinew_wire::{Limit, PeerId};
 use tokio::task::JoinHandle;
 
 use crate::config::{ForwardConfig, PubSubConfig};
+use crate::group::Chosen;
 use crate::inbound::Inbound;
 use crate::interest::{InterestFeed, NodeInterest};
 use crate::lanes::Lane;
 use crate::outbox::Outbox;
-use crate::group::Chosen;
 use crate::plan::Plan;
-use crate::recipients::Forwarded;
 use crate::publisher::Publisher;
+use crate::recipients::Forwarded;
 use crate::remote::Remote;
 use crate::run::{Origin, Slice};
 use crate::shard::{Found, Shard};

@@ -124,7 +124,8 @@ impl Inbound {
         });
         let mut run = decode(&header, entries, &source.publisher, &self.hub, now)?;
         let bytes = run.entries.len() as u64;
-        if source.parked && self.pending.saturating_add(bytes) > self.hub.shared().budget.limit() as u64 / PARKED_SHARE {
+        if source.parked && self.pending.saturating_add(bytes) > self.hub.shared().budget.limit() as u64 / PARKED_SHARE
+        {
             // The node goes on sending what it was asked to hold back.
             run.memory = None;
         }
@@ -280,9 +281,12 @@ impl Inbound {
         if self.origins.len() < self.hub.forwarding().max_origins.max(1) {
             return;
         }
-        let idle = self.origins.iter_mut().rev().take(IDLE_SEARCH).find_map(|(origin, source)| {
-            source.publisher.is_idle().then(|| origin.clone())
-        });
+        let idle = self
+            .origins
+            .iter_mut()
+            .rev()
+            .take(IDLE_SEARCH)
+            .find_map(|(origin, source)| source.publisher.is_idle().then(|| origin.clone()));
         let gone = match idle {
             Some(origin) => self.origins.pop_entry(&origin),
             None => self.origins.pop_lru(),

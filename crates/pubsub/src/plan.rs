@@ -69,7 +69,7 @@ impl Plan {
         counts: Arc<TopicCounts>,
     ) -> Self {
         let mut direct = Vec::with_capacity(matched.local.len());
-        let mut by_group: HashMap<Arc<str>, (Vec<Arc<Subscription>>, Vec<GroupRemote>)> = HashMap::new();
+        let mut by_group = ByGroup::new();
         for subscription in matched.local {
             match subscription.group() {
                 None => direct.push(subscription),
@@ -139,11 +139,11 @@ impl Plan {
     }
 }
 
+/// Members of each queue group: those here, and the nodes that have some.
+type ByGroup = HashMap<Arc<str>, (Vec<Arc<Subscription>>, Vec<GroupRemote>)>;
+
 /// Adds up the interest of each node over all of its patterns that match, and enters it into its groups.
-fn add_remotes(
-    matched: Vec<(Arc<Remote>, Arc<NodeInterest>)>,
-    by_group: &mut HashMap<Arc<str>, (Vec<Arc<Subscription>>, Vec<GroupRemote>)>,
-) -> Vec<PlanRemote> {
+fn add_remotes(matched: Vec<(Arc<Remote>, Arc<NodeInterest>)>, by_group: &mut ByGroup) -> Vec<PlanRemote> {
     if matched.is_empty() {
         return Vec::new();
     }

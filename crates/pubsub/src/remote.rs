@@ -352,7 +352,7 @@ impl Remote {
 
     fn push_locked(&self, state: &mut State, item: Forwarded) {
         self.fit_to_memory(state);
-        let State { queue, missed, open: _, dropped, .. } = state;
+        let State { queue, missed, dropped, .. } = state;
         queue.push(item, |gone| {
             count_dropped(&self.shared, dropped, &gone, DropReason::ForwardQueueFull);
             missed.add(&gone);

@@ -202,7 +202,9 @@ impl Membership {
         self.sign(now);
         // Once to each: the epidemic goes on from those who hear it.
         let record = Blob(self.own.record().signed.clone());
-        let members: Vec<_> = self.table.iter_up().map(|member| member.record.peer()).collect();
+        let mut members: Vec<_> = self.table.iter_up().map(|member| member.record.peer()).collect();
+        // They may have heard of this node, though it has not heard of them.
+        members.extend(self.joins.keys().copied());
         for peer in members {
             self.send(peer, bytes::Bytes::new(), vec![record.clone()]);
         }

@@ -8,9 +8,11 @@ use crate::world::World;
 
 pub(super) struct Converged;
 
-/// After the last fault. What crashed has to be found out first; where a fifth of all messages is lost, twice as long.
+/// After the last fault. What crashed has to be found out first, perhaps anew by those who were told of it when a
+/// partition healed; where a fifth of all messages is lost, it takes longer.
 pub(crate) fn patience(world: &World) -> Duration {
-    let crashed = world.nodes.iter().filter_map(|node| node.ended).any(|(at, _)| world.now < at + Duration::from_secs(10));
+    let crashed =
+        world.nodes.iter().filter_map(|node| node.ended).any(|(at, _)| world.now < at + Duration::from_secs(30));
     let healing = if world.net.loss > 0.1 { 9 } else { 5 };
     Duration::from_secs(if crashed { 10 } else { healing })
 }

@@ -34,7 +34,8 @@ pub(crate) fn ignorant(world: &World, node: usize, token: u64) -> Option<String>
             continue;
         }
         let held = membership.members().find(|member| member.record().peer() == me.peer);
-        let knows = held.is_some_and(|member| member.record().info.epoch == epoch && member.version() >= waiting.version);
+        let knows =
+            held.is_some_and(|member| member.record().info.epoch == epoch && member.version() >= waiting.version);
         // It knew, and then took us for dead: that is told it next.
         let forgot = held.is_none() && other.lost.contains_key(&me.peer);
         if !knows && !forgot {

@@ -22,11 +22,30 @@ use self::node::{Node, Waiting, said};
 /// Something that happens at a moment.
 #[derive(Debug)]
 enum Happening {
-    Wake { node: usize, wake: u64 },
-    Message { from: usize, to: usize, bytes: Bytes },
+    Wake {
+        node: usize,
+        wake: u64,
+    },
+    Message {
+        from: usize,
+        to: usize,
+        bytes: Bytes,
+    },
     /// With the epoch of who asks, so that nobody gets the answers to who was there before.
-    Request { from: usize, epoch: u64, to: usize, id: u64, body: Bytes },
-    Answer { from: usize, to: usize, epoch: u64, id: u64, outcome: Option<Bytes> },
+    Request {
+        from: usize,
+        epoch: u64,
+        to: usize,
+        id: u64,
+        body: Bytes,
+    },
+    Answer {
+        from: usize,
+        to: usize,
+        epoch: u64,
+        id: u64,
+        outcome: Option<Bytes>,
+    },
 }
 
 #[derive(Debug)]
@@ -171,7 +190,10 @@ impl World {
         let info = NodeInfo {
             peer: node.peer,
             epoch: epoch.max(node.epoch + 1),
-            data: vec![format!("quic://10.0.{}.{}:4400", index / 256, index % 256), format!("tls://10.0.{}.{}:4400", index / 256, index % 256)],
+            data: vec![
+                format!("quic://10.0.{}.{}:4400", index / 256, index % 256),
+                format!("tls://10.0.{}.{}:4400", index / 256, index % 256),
+            ],
             mesh: vec![format!("/ip4/10.0.{}.{}/udp/4500/quic-v1", index / 256, index % 256)],
             region: "here".to_owned(),
             features: 1,
@@ -301,7 +323,9 @@ impl World {
             Event::Changed { peer, key, value } => {
                 format!("{node}: {} {} {}", name(peer), if value.is_some() { "+" } else { "-" }, key.name())
             }
-            Event::Settled { token, nodes, missing } => format!("{node}: settled {token}, {missing} of {nodes} missing"),
+            Event::Settled { token, nodes, missing } => {
+                format!("{node}: settled {token}, {missing} of {nodes} missing")
+            }
         }
     }
 
@@ -454,8 +478,10 @@ impl World {
         for index in &alive {
             let node = &self.nodes[*index];
             if node.view.len() != alive.len() - 1 {
-                let missing: Vec<_> =
-                    alive.iter().filter(|other| *other != index && !node.view.contains_key(&self.nodes[**other].peer)).collect();
+                let missing: Vec<_> = alive
+                    .iter()
+                    .filter(|other| *other != index && !node.view.contains_key(&self.nodes[**other].peer))
+                    .collect();
                 let extra: Vec<_> = node
                     .view
                     .keys()
@@ -473,7 +499,10 @@ impl World {
                     return Some(format!("node {index} knows a former run of {other}"));
                 }
                 if seen.keys != other_node.truth {
-                    let held = node.membership.as_ref().and_then(|m| m.members().find(|m| m.record().peer() == other_node.peer));
+                    let held = node
+                        .membership
+                        .as_ref()
+                        .and_then(|m| m.members().find(|m| m.record().peer() == other_node.peer));
                     let (held_keys, keys): (BTreeSet<_>, BTreeSet<_>) =
                         (seen.keys.keys().collect(), other_node.truth.keys().collect());
                     return Some(format!(
