@@ -29,8 +29,12 @@ use crate::{OverlayConfig, OverlayError, Purpose, gate, streams};
 /// A ping per connection and this time. It tells the round trip, and that the peer is there.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(2500);
 
-/// Requests of ours and of the peer under way on one connection, for each purpose.
-const REQUESTS_PER_CONNECTION: usize = 64;
+/// Requests of ours and of the peer under way on one connection, for each purpose. What is beyond is dropped without a word,
+/// ours too, so that it has to be more than [`REQUESTS_PER_PEER`] and what honest peers ask at once.
+const REQUESTS_PER_CONNECTION: usize = 128;
+
+/// Requests of ours under way to one peer.
+pub(crate) const REQUESTS_PER_PEER: usize = 64;
 
 /// How long a request may take at all. Callers say how long they wait; this ends what they gave up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +49,7 @@ const PER_PEER: u32 = 6;
 /// Handshakes under way, in each direction.
 const PENDING: u32 = 256;
 
-/// Addresses that others say they see us at, which are tried out at first and in all.
+/// Addresses that others say they see us at, which are tried out.
 const CANDIDATES: usize = 256;
 
 /// The names of our protocols. The realm is part of each.

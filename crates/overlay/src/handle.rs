@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Events that wait for the membership.
-const EVENTS: usize = 1024;
+const EVENTS: usize = 256;
 
 /// Requests that wait for the discovery.
 const ASKS: usize = 256;

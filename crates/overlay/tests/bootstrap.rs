@@ -8,6 +8,11 @@ use common::{Node, PATIENCE, config, node, pair, start, until};
 use sinew_link::Identity;
 use sinew_overlay::{OverlayConfig, OverlayError};
 
+/// One that is free, and stays so with some luck.
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 async fn meets(addresses: &[String]) -> impl AsyncFnOnce(Node) + use<> {
     let mut second = node(addresses).await;
     async move |mut first: Node| {
@@ -42,9 +47,9 @@ async fn by_name() {
 
 #[tokio::test]
 async fn one_that_is_started_later() {
-    // A port that is free, and stays so with some luck.
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
+    let port = free_port();
+    // TCP says at once that nobody is there; QUIC does not.
+    let address = format!("/ip4/127.0.0.1/tcp/{port}");
     let mut early = node(std::slice::from_ref(&address)).await;
     until("a dial fails", || early.overlay.status().bootstrap[0].failures > 0).await;
     let status = early.overlay.status();
@@ -52,12 +57,20 @@ async fn one_that_is_started_later() {
     let mut late = start(&Identity::generate(), OverlayConfig { listen: vec![address], ..config() }).await;
     early.connected(late.id()).await;
     late.connected(early.id()).await;
-    until("it is forgotten", || early.overlay.status().bootstrap[0].failures == 0).await;
+    let status = early.overlay.status();
+    assert_eq!((status.bootstrap[0].failures, status.bootstrap[0].peer), (0, Some(late.id())));
+
+    let address = format!("/ip4/127.0.0.1/udp/{}/quic-v1", free_port());
+    let mut early = node(std::slice::from_ref(&address)).await;
+    until("it is dialled again beside the first dial", || early.overlay.status().counters.dials == 2).await;
+    assert_eq!(early.overlay.status().counters.dials_failed, 0);
+    let late = start(&Identity::generate(), OverlayConfig { listen: vec![address], ..config() }).await;
+    early.connected(late.id()).await;
 }
 
 #[tokio::test]
 async fn ourselves_and_nobody() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let address = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
     let bootstrap = vec![address.clone(), format!("/dns4/localhost/udp/{port}/quic-v1")];
     let alone = start(&Identity::generate(), OverlayConfig { listen: vec![address], bootstrap, ..config() }).await;
@@ -100,7 +113,7 @@ async fn the_same_node_at_the_same_place_is_found_again() {
 
 #[tokio::test]
 async fn two_that_dial_each_other_keep_one_connection() {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let address = format!("/ip4/127.0.0.1/udp/{port}/quic-v1");
     let mut first = node(std::slice::from_ref(&address)).await;
     let bootstrap = first.addresses();

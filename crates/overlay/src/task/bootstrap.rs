@@ -19,6 +19,16 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Longest wait.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A dial that has no answer after this time is made once more beside it, while the entry is young: a node that starts a
+/// moment later than this one does not hear the first packet, and QUIC sends the next ones ever more seldom.
+const BESIDE: Duration = Duration::from_secs(1);
+
+/// Dials of one entry at once, if its name does not lead to more.
+const AT_ONCE: usize = 3;
+
+/// Failures after which an entry is not young any more.
+const YOUNG: u32 = 5;
+
 /// Wait before an address that led to ourselves alone is looked at again, if it has a name: names change.
 const OURSELVES: Duration = Duration::from_secs(30);
 
@@ -38,6 +48,8 @@ struct Entry {
     /// When to try again, while nothing is under way and nobody is connected.
     next: Option<Instant>,
     resolving: bool,
+    /// When to dial once more, though a dial is under way.
+    beside: Option<Instant>,
     /// Dials under way.
     dials: usize,
     /// Peers it led to that are connected.
@@ -74,6 +86,7 @@ impl Bootstrap {
             expected,
             next: (!ourselves).then_some(now),
             resolving: false,
+            beside: None,
             dials: 0,
             peers: HashSet::new(),
             member: None,
@@ -87,9 +100,15 @@ impl Bootstrap {
     pub(super) fn due(&mut self, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            if entry.next.take_if(|next| *next <= now).is_none() {
+            let beside = entry.beside.take_if(|beside| *beside <= now).is_some()
+                && entry.peers.is_empty()
+                && !entry.resolving
+                && (1..AT_ONCE).contains(&entry.dials)
+                && entry.failures < YOUNG;
+            if entry.next.take_if(|next| *next <= now).is_none() && !beside {
                 continue;
             }
+            entry.beside = Some(now + BESIDE);
             if address::has_name(&entry.address) {
                 entry.resolving = true;
                 actions.push(Action::Resolve(index, entry.address.clone()));

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
@@ -22,9 +23,6 @@ const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 
 /// Peers found by multicast DNS that are tried again.
 const NEARBY: usize = 256;
-
-/// Failed look-ups of our own addresses from outside that make us believe it.
-const UNREACHABLE: u32 = 2;
 
 impl Task {
     pub(super) fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -163,7 +161,11 @@ impl Task {
             entry.used = now;
         }
         entry.dialling = false;
-        entry.connections.push(Connection::new(id, point, now));
+        let connection = Connection::new(id, point, now);
+        if let Some(relay) = connection.relay {
+            *self.through.entry(relay).or_default() += 1;
+        }
+        entry.connections.push(connection);
         tracing::debug!(%peer, ?point, "connected");
         self.backoff.succeeded(&peer);
         self.bootstrap.established(id, peer);
@@ -178,7 +180,12 @@ impl Task {
         self.dirty = true;
         let Some(peer) = peer_id::ours(&theirs) else { return };
         let Some(entry) = self.peers.get_mut(&peer) else { return };
-        entry.connections.retain(|connection| connection.id != id);
+        if let Some(index) = entry.connections.iter().position(|connection| connection.id == id) {
+            let relay = entry.connections.remove(index).relay;
+            if let Some(relay) = relay {
+                count_down(&mut self.through, &relay);
+            }
+        }
         if entry.member.is_some() {
             self.out.state(peer);
         }
@@ -246,7 +253,7 @@ impl Task {
             return;
         }
         let number = self.number();
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let Some(entry) = self.peers.get_mut(&peer).filter(|entry| !entry.connections.is_empty()) else { return };
         let near = entry.connections.iter().any(|connection| address::is_loopback(&connection.remote));
         entry.listen = listen_addresses(&theirs, &info.listen_addrs, near);
         entry.relays = info.protocols.iter().any(|protocol| protocol.as_ref() == HOP);
@@ -281,8 +288,8 @@ impl Task {
             Ok(()) => self.nat = Nat::Public,
             Err(error) => {
                 tracing::debug!(address = %event.tested_addr, %error, "cannot be dialled from outside");
-                self.unreachable = self.unreachable.saturating_add(1);
-                if self.external.is_empty() && self.unreachable >= UNREACHABLE {
+                // An address that failed is not tried again. Where it was the other side's fault, a relay more does no harm.
+                if self.external.is_empty() {
                     self.nat = Nat::Private;
                 }
             }
@@ -305,12 +312,7 @@ impl Task {
             }
             relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
                 for end in [src_peer_id, dst_peer_id] {
-                    if let Some(circuits) = self.circuits.get_mut(&end) {
-                        *circuits = circuits.saturating_sub(1);
-                        if *circuits == 0 {
-                            self.circuits.remove(&end);
-                        }
-                    }
+                    count_down(&mut self.circuits, &end);
                 }
             }
             _ => {}
@@ -321,10 +323,9 @@ impl Task {
     /// Dials an address of the bootstrap.
     pub(super) fn dial_address(&mut self, index: usize, at: Multiaddr, expected: Option<Theirs>, now: Instant) {
         let options = match expected {
-            Some(peer) => DialOpts::peer_id(peer)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .addresses(vec![at.clone()])
-                .build(),
+            Some(peer) => {
+                DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).addresses(vec![at.clone()]).build()
+            }
             None => DialOpts::unknown_peer_id().address(at.clone()).build(),
         };
         let connection = options.connection_id();
@@ -385,6 +386,15 @@ impl Task {
             && self.swarm.dial(DialOpts::peer_id(theirs).build()).is_ok()
         {
             meter!(self, dials);
+        }
+    }
+}
+
+fn count_down(counts: &mut HashMap<Theirs, u32>, of: &Theirs) {
+    if let Some(count) = counts.get_mut(of) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(of);
         }
     }
 }

@@ -63,7 +63,7 @@ const BIND: Duration = Duration::from_secs(5);
 const ASKS: usize = 512;
 
 /// Messages that were read and wait for the task.
-const INBOX: usize = 256;
+const INBOX: usize = 64;
 
 /// How long waiting messages may still be written when the overlay shuts down.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -88,6 +88,12 @@ enum Note {
     Resolved(usize, Result<Vec<Multiaddr>, String>),
     /// A reader ended.
     Read,
+}
+
+/// A request of ours that is under way.
+struct Asked {
+    peer: PeerId,
+    reply: oneshot::Sender<Result<Bytes, RequestError>>,
 }
 
 /// What a stream is opened for.
@@ -117,7 +123,7 @@ pub(crate) struct Task {
     bootstrap: Bootstrap,
     relays: Relays,
     dht: Dht,
-    requests: HashMap<(Purpose, OutboundRequestId), oneshot::Sender<Result<Bytes, RequestError>>>,
+    requests: HashMap<(Purpose, OutboundRequestId), Asked>,
     opening: HashMap<u64, Opening>,
     /// Peers found by multicast DNS: tried again now and then.
     nearby: HashSet<Theirs>,
@@ -125,13 +131,14 @@ pub(crate) struct Task {
     /// Listeners of our own addresses, as they were configured.
     listeners: HashMap<ListenerId, String>,
     external: HashSet<Multiaddr>,
-    /// Addresses of ours that were dialled from outside and led nowhere.
-    unreachable: u32,
     nat: Nat,
     /// Peers that have a reservation with us.
     reserved: HashSet<Theirs>,
     /// Circuits of others through us, by both of their ends.
     circuits: HashMap<Theirs, u32>,
+
+    /// Connections of ours through relays, by relay.
+    through: HashMap<Theirs, u32>,
 
     next_number: u64,
     /// Something of the snapshots changed.
@@ -181,10 +188,10 @@ impl Task {
             nearby: HashSet::new(),
             listeners: HashMap::new(),
             external: HashSet::new(),
-            unreachable: 0,
             nat: Nat::Unknown,
             reserved: HashSet::new(),
             circuits: HashMap::new(),
+            through: HashMap::new(),
             next_number: 0,
             dirty: true,
             addresses_dirty: true,

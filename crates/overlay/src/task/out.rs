@@ -15,7 +15,7 @@ use super::{Task, meter};
 use crate::{Ask, Event};
 
 /// Messages, requests and links that wait here, at most; the channel behind it holds more.
-const ROOM: usize = 256;
+const ROOM: usize = 64;
 
 enum Item {
     State(PeerId),

@@ -37,6 +37,13 @@ impl Want {
         }
     }
 
+    pub(super) fn refuse(self) {
+        match self {
+            Self::Request { reply, .. } => drop(reply.send(Err(RequestError::Busy))),
+            Self::Link { reply } => drop(reply.send(Err(OverlayError::Busy))),
+        }
+    }
+
     pub(super) fn is_given_up(&self) -> bool {
         match self {
             Self::Request { reply, .. } => reply.is_closed(),
@@ -123,6 +130,8 @@ pub(super) struct Peer {
     pub(super) lane: Lane,
     pub(super) waiting: Vec<Want>,
     pub(super) early: Vec<Early>,
+    /// Requests of ours under way.
+    pub(super) asked: usize,
     /// A dial is under way, ours or of one of the protocols.
     pub(super) dialling: bool,
 }
@@ -143,6 +152,7 @@ impl Peer {
             lane: Lane::new(now),
             waiting: Vec::new(),
             early: Vec::new(),
+            asked: 0,
             dialling: false,
         }
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hashbrown::HashSet;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId as Theirs};
@@ -21,10 +22,10 @@ const SWEEP: Duration = Duration::from_secs(1);
 const DEAD: Duration = Duration::from_secs(8);
 
 /// How long a peer may take to say who it is.
-const UNIDENTIFIED: Duration = Duration::from_secs(10);
+const UNIDENTIFIED: Duration = Duration::from_secs(5);
 
 /// How long a connection beside a better one is kept, so that both sides have moved to the better one.
-const DUPLICATE: Duration = Duration::from_secs(5);
+const DUPLICATE: Duration = Duration::from_secs(3);
 
 /// Addresses of ours that are told, at most.
 const ADDRESSES: usize = 16;
@@ -62,9 +63,16 @@ impl Task {
             }
             close.extend(dead(peer, now).map(|id| (id, Reason::Dead)));
             move_lane(peer, self.own);
-            close.extend(duplicates(peer, self.own, now).map(|id| (id, Reason::Duplicate)));
             lanes.push(peer.id);
         }
+        // Circuits and reservations hang on one connection that libp2p chose: then all are kept.
+        let own = self.own;
+        let carriers: HashSet<PeerId> =
+            self.peers.values().filter(|peer| self.is_carrier(peer)).map(|peer| peer.id).collect();
+        for peer in self.peers.values_mut().filter(|peer| peer.connections.len() > 1 && !carriers.contains(&peer.id)) {
+            close.extend(duplicates(peer, own, now).map(|id| (id, Reason::Duplicate)));
+        }
+        self.sweep_requests();
         let idle: Vec<Theirs> =
             self.peers.values().filter(|peer| self.is_idle(peer, now)).map(|peer| peer.theirs).collect();
         for theirs in idle {
@@ -98,10 +106,15 @@ impl Task {
             && peer.links() == 0
             && peer.is_unwanted()
             && !self.bootstrap.wants(peer.id)
-            && !self.relays.uses(peer.id)
-            && !self.reserved.contains(&peer.theirs)
-            && !self.circuits.contains_key(&peer.theirs)
-            && !self.peers.values().flat_map(|other| &other.connections).any(|one| one.relay == Some(peer.theirs))
+            && !self.is_carrier(peer)
+    }
+
+    /// It relays for us, or we for it.
+    fn is_carrier(&self, peer: &Peer) -> bool {
+        self.relays.uses(peer.id)
+            || self.reserved.contains(&peer.theirs)
+            || self.circuits.contains_key(&peer.theirs)
+            || self.through.contains_key(&peer.theirs)
     }
 
     /// Asks relays for what is due, and gives back what is not wanted.
@@ -204,12 +217,10 @@ fn duplicates(peer: &mut Peer, own: PeerId, now: Instant) -> impl Iterator<Item 
         State::Open { connection, .. } => Some(*connection),
         State::Closed(_) | State::Opening(_) => None,
     };
-    let several = peer.connections.len() > 1;
     peer.connections.iter_mut().filter_map(move |connection| {
         let (best, best_is_relayed, since) = best?;
         let settled = |opened: Instant| now.saturating_duration_since(opened) > DUPLICATE;
-        let needless = several
-            && connection.id != best
+        let needless = connection.id != best
             && !connection.closing
             && connection.dialled
             && (connection.relayed || !best_is_relayed)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::PeerId as Theirs;
-use libp2p::request_response::{self, InboundFailure, Message, OutboundFailure, ResponseChannel};
+use libp2p::request_response::{self, InboundFailure, Message, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, Stream};
 use sinew_link::{Link, Transport};
 use sinew_wire::PeerId;
@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::lane::{self, Counted, State, Written};
 use super::peer::{EARLY, Early, Peer, WAITING, Want};
-use super::{Note, Opening, Task, meter};
+use super::{Asked, Note, Opening, Task, meter};
+use crate::behaviour::REQUESTS_PER_PEER;
 use crate::codec::Body;
 use crate::event::{Answer, Reply};
 use crate::mailbox::Outgoing;
@@ -97,26 +98,27 @@ impl Task {
         if peer.waiting.len() < WAITING {
             peer.waiting.push(want);
         } else {
-            match want {
-                Want::Request { reply, .. } => drop(reply.send(Err(RequestError::Busy))),
-                Want::Link { reply } => drop(reply.send(Err(OverlayError::Busy))),
-            }
+            want.refuse();
         }
         self.reach(to, now);
     }
 
     /// To a connected peer.
     fn serve(&mut self, to: PeerId, want: Want) {
-        let Some(peer) = self.peers.get(&to) else { return want.unreachable(to) };
+        let Some(peer) = self.peers.get_mut(&to) else { return want.unreachable(to) };
         let (theirs, best) = (peer.theirs, peer.best(self.own).map(|connection| connection.id));
         match want {
             Want::Request { purpose, body, reply } => {
                 if reply.is_closed() {
                     return;
                 }
+                if peer.asked >= REQUESTS_PER_PEER {
+                    return Want::Request { purpose, body, reply }.refuse();
+                }
+                peer.asked += 1;
                 meter!(self, requests_sent);
                 let id = self.swarm.behaviour_mut().requests(purpose).send_request(&theirs, body.into());
-                self.requests.insert((purpose, id), reply);
+                self.requests.insert((purpose, id), Asked { peer: to, reply });
             }
             Want::Link { reply } => {
                 let Some(connection) = best else { return Want::Link { reply }.unreachable(to) };
@@ -314,9 +316,7 @@ impl Task {
                 self.on_request(peer, purpose, request, channel, now);
             }
             request_response::Event::Message { message: Message::Response { request_id, response }, .. } => {
-                if let Some(reply) = self.requests.remove(&(purpose, request_id)) {
-                    let _gone = reply.send(Ok(response.bytes));
-                }
+                self.answered(purpose, request_id, Ok(response.bytes));
             }
             request_response::Event::OutboundFailure { request_id, error, .. } => {
                 meter!(self, requests_failed);
@@ -339,9 +339,7 @@ impl Task {
                     }
                     OutboundFailure::Io(_) => RequestError::Lost,
                 };
-                if let Some(reply) = self.requests.remove(&(purpose, request_id)) {
-                    let _gone = reply.send(Err(error));
-                }
+                self.answered(purpose, request_id, Err(error));
             }
             request_response::Event::InboundFailure { peer, error, .. } => {
                 if !matches!(error, InboundFailure::ResponseOmission) {
@@ -349,6 +347,28 @@ impl Task {
                 }
             }
             request_response::Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn answered(&mut self, purpose: Purpose, id: OutboundRequestId, answer: Result<Bytes, RequestError>) {
+        if let Some(Asked { peer, reply }) = self.requests.remove(&(purpose, id)) {
+            self.no_longer_asked(peer);
+            let _gone = reply.send(answer);
+        }
+    }
+
+    fn no_longer_asked(&mut self, peer: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.asked = peer.asked.saturating_sub(1);
+        }
+    }
+
+    /// Forgets requests whose askers wait no longer. Where the protocol drops one without a word, it ends here.
+    pub(super) fn sweep_requests(&mut self) {
+        let gone: Vec<PeerId> =
+            self.requests.extract_if(|_, asked| asked.reply.is_closed()).map(|(_, asked)| asked.peer).collect();
+        for peer in gone {
+            self.no_longer_asked(peer);
         }
     }
 
