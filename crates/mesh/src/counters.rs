@@ -57,8 +57,6 @@ counters! {
     yielded,
     /// Links ended because the peer broke the protocol.
     violations,
-    /// Links ended because the peer forwarded beyond its window.
-    overruns,
     /// Links ended because nothing was heard of the peer.
     silent,
 }

@@ -93,8 +93,7 @@ impl Node {
 
     /// Whether something waits for the node, or for its answer: such a link is not closed to make room.
     pub(crate) fn is_busy(&self) -> bool {
-        let stats = self.remote.stats();
-        stats.queued_messages > 0 || stats.in_flight_frames > 0
+        !self.remote.is_idle()
     }
 
     /// Waits until no other link is the one with the node. To be dropped when the link's reader and writer have stopped.

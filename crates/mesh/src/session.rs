@@ -342,13 +342,12 @@ impl Session<'_> {
         let config = &self.context.config;
         let now = Instant::now();
         let stats = self.node.remote.stats();
-        let busy = stats.queued_messages > 0 || stats.in_flight_frames > 0;
         if stats.forwarded != self.forwarded {
             self.forwarded = stats.forwarded;
             self.node.activity.touch(now);
         }
         let silence = now.saturating_duration_since(self.heard);
-        let (ask, give_up) = if busy {
+        let (ask, give_up) = if self.node.is_busy() {
             (config.ping_after, config.dead_after.saturating_sub(config.ping_after))
         } else {
             (config.keep_alive, config.keep_alive)
@@ -373,10 +372,7 @@ impl Context {
         match end {
             End::Refused(Refusal::Limit { limit, .. }) => {
                 self.metrics.limit_refused(*limit).inc();
-                match limit {
-                    Limit::ForwardWindow => self.counters.overruns.inc(),
-                    _ => self.counters.violations.inc(),
-                }
+                self.counters.violations.inc();
             }
             End::Refused(_) => self.counters.violations.inc(),
             End::Silent(_) => self.counters.silent.inc(),

@@ -22,7 +22,7 @@ use crate::time::sleep_until;
 const YIELD: Duration = Duration::from_millis(500);
 
 /// How long work waits for a link while all are busy.
-const FULL: Duration = Duration::from_secs(1);
+const FULL: Duration = Duration::from_millis(100);
 
 /// How often it is looked whether a link could run over a better path.
 const TICK: Duration = Duration::from_secs(1);
