@@ -74,12 +74,20 @@ impl fmt::Debug for Blob {
 pub(crate) struct Message {
     /// Hash of the newest stamps of all members that the sender holds for up.
     pub(crate) summary: u64,
-    /// What the sender holds of what the receiver published: epoch and version.
-    pub(crate) holds: (u64, u64),
+    /// What the sender holds of the receiver.
+    pub(crate) holds: Holds,
     /// For the failure detector; may be empty.
     pub(crate) swim: Blob,
     /// Signed records.
     pub(crate) records: Vec<Blob>,
+}
+
+/// Under which identity a node is known, and up to which version what it published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holds {
+    pub(crate) epoch: u64,
+    pub(crate) life: u32,
+    pub(crate) version: u64,
 }
 
 /// Newest record of a member, by its numbers.

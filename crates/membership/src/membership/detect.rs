@@ -47,7 +47,6 @@ impl Membership {
             }
             return Ok(());
         }
-        member.knows = dst == me;
         if dst != me && !matches!(packet.header.message, Message::Announce) {
             // It does not know our newest life yet: the record goes along.
             if member.is_up() {

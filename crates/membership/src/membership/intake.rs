@@ -27,7 +27,7 @@ impl Membership {
                 }
             }
         }
-        let epoch = self.own.epoch();
+        let me = self.own.identity();
         let (known, summary) = (self.own.published().version(), self.table.summary());
         let Some(member) = self.table.get_mut(&from) else {
             // It has a connection to us, or it could not send: so it can be asked who it is.
@@ -36,8 +36,10 @@ impl Membership {
         };
         member.direct = true;
         member.differs = message.summary != summary;
-        if message.holds.0 == epoch {
-            member.confirmed = Some(message.holds.1.min(known));
+        let holds = message.holds;
+        if holds.epoch == me.epoch {
+            member.confirmed = Some(holds.version.min(known));
+            member.knows = holds.life == me.life;
         }
         if !message.swim.0.is_empty() {
             self.take_packet(from, &message.swim.0, now)?;

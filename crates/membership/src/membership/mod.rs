@@ -29,7 +29,7 @@ use self::settle::Settle;
 use self::table::Table;
 use self::tick::{Clock, Join};
 use crate::detector::Detector;
-use crate::wire::{self, Blob, Message};
+use crate::wire::{self, Blob, Holds, Message};
 use crate::{Counters, Event, Key, MAX_MESSAGE, MembershipConfig, NodeInfo, Output, Refused, Signer, TooMany, Value};
 
 /// One node's view of its realm. See the [crate] documentation.
@@ -292,7 +292,11 @@ impl Membership {
         if !member.is_some_and(|member| member.knows) && !records.iter().any(|record| record.0 == *own) {
             records.insert(0, Blob(own.clone()));
         }
-        let holds = member.map_or((0, 0), |member| (member.record.info.epoch, member.replica.version()));
+        let holds = member.map_or_else(Holds::default, |member| Holds {
+            epoch: member.record.info.epoch,
+            life: member.record.life,
+            version: member.replica.version(),
+        });
         let message = wire::encode(&Message { summary: self.table.summary(), holds, swim: Blob(swim), records });
         debug_assert!(message.len() <= MAX_MESSAGE, "a message of {} bytes", message.len());
         self.counters.messages_out += 1;

@@ -20,7 +20,9 @@ impl Invariant for Gone {
     fn look(&mut self, world: &World) -> Result<(), String> {
         for ended in &world.nodes {
             let Some((at, reason)) = ended.ended else { continue };
-            let left = reason == DownReason::Left && world.net.loss == 0.0 && world.calm() > LEFT;
+            // A goodbye that could not arrive is a crash to those whom it did not reach.
+            let heard = world.net.loss == 0.0 && world.calm() > LEFT && world.cut_at.is_none_or(|cut| cut < at);
+            let left = reason == DownReason::Left && heard;
             let patience = if left { LEFT } else { CRASHED };
             for index in world.alive() {
                 let node = &world.nodes[index];
