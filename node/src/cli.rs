@@ -76,6 +76,13 @@ pub(crate) enum Command {
     /// Measure a node
     #[command(subcommand)]
     Bench(Bench),
+    /// Show the nodes of the realm and the paths to them
+    Peers(Peers),
+    /// Show the topics published lately, with how many listen
+    Topics(Topics),
+    /// Find and announce services
+    #[command(subcommand)]
+    Svc(Svc),
     /// Ask a node whether it is ready: exit code 0 or 1
     Healthcheck(Healthcheck),
     /// Make and show identities
@@ -95,17 +102,23 @@ pub(crate) enum Command {
 
 const UP_HELP: &str = "\
 Without flags the node serves this host: QUIC and TLS on port 4400 of the loopback address, and a Unix socket in its \
-data directory. Settings without a flag of their own take --set; `sinew config show` lists them all.
+data directory; other nodes find it on port 4500. Settings without a flag of their own take --set; `sinew config show` lists them all.
 
 Examples:
   sinew up
   sinew up --listen quic://127.0.0.1:5500 --admin off
   sinew up --config /etc/sinew.toml --set limits.max_clients=500
-  sinew up --open --listen quic://0.0.0.0:4400       admit anyone who names the realm";
+  sinew up --nodes 5                                 a mesh of five on this host, ports 4400, 4401, ...
+  sinew up --open --listen quic://0.0.0.0:4400 --mesh /ip4/0.0.0.0/udp/4500/quic-v1 \
+    --bootstrap /dns4/node1/udp/4500/quic-v1         join others, and admit anyone who names the realm";
 
 #[derive(Debug, Args)]
 #[command(after_help = UP_HELP)]
 pub(crate) struct Up {
+    /// Run a mesh of so many nodes in this process: node i on client port 4400+i, mesh port 4500+i, admin port 4600+i
+    #[arg(long, env = "SINEW_NODES", hide_env = true, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) nodes: u16,
     #[command(flatten)]
     pub(crate) node: NodeFlags,
 }
@@ -123,6 +136,12 @@ pub(crate) struct NodeFlags {
     /// Where clients connect: quic://host:port, tls://host:port, unix:///path; may be repeated
     #[arg(long, value_name = "URL")]
     pub(crate) listen: Vec<String>,
+    /// Where other nodes find this one, or "off" to stay alone [default: QUIC and TCP on 127.0.0.1:4500]; may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) mesh: Vec<String>,
+    /// Node to begin with, such as /dns4/node1/udp/4500/quic-v1; may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub(crate) bootstrap: Vec<String>,
     /// Where the admin server listens, or "off" [default: 127.0.0.1:4600]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) admin: Option<String>,
@@ -210,6 +229,9 @@ pub(crate) struct Subscribe {
     /// Begin with the retained values that match
     #[arg(long, env = "SINEW_LAST", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) last: bool,
+    /// Wait until all nodes of the realm know of it, and say `ready` then
+    #[arg(long, env = "SINEW_SETTLE", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) settle: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -282,9 +304,61 @@ pub(crate) struct BenchSubscribe {
 
 #[derive(Debug, Args)]
 pub(crate) struct Healthcheck {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+/// Which node to ask, for commands that ask its admin server.
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
     /// Admin server of the node
     #[arg(long, env = "SINEW_ADMIN", hide_env = true, value_name = "HOST:PORT", default_value = "127.0.0.1:4600")]
     pub(crate) admin: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Peers {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Only those that nobody in the realm listens to
+    #[arg(long, env = "SINEW_UNHEARD", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) unheard: bool,
+}
+
+const ANNOUNCE_HELP: &str = "\
+The lease is renewed until the program is interrupted, and then withdrawn.
+
+Example:
+  sinew svc announce math.square --ttl 30s --metadata version=2";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Svc {
+    /// List the services of the realm
+    Ls,
+    /// Show who provides a service; exit code 4 when nobody does
+    Get {
+        /// Name of the service
+        name: String,
+    },
+    /// Announce a service for as long as the program runs
+    #[command(after_help = ANNOUNCE_HELP)]
+    Announce {
+        /// Name of the service: tokens separated by dots; several may be given
+        #[arg(required = true)]
+        name: Vec<String>,
+        /// How long the realm believes in it without a renewal
+        #[arg(long, env = "SINEW_TTL", hide_env = true, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+        ttl: Duration,
+        /// Told to whoever looks the service up; may be repeated
+        #[arg(long, env = "SINEW_METADATA", hide_env = true, value_name = "K=V", value_parser = parse_pair)]
+        metadata: Vec<(String, String)>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -366,7 +440,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_variable() {
         // The settings of a node are read from the environment by the configuration loader.
-        let by_loader = ["data-dir", "listen", "admin", "open", "set"];
+        let by_loader = ["data-dir", "listen", "mesh", "bootstrap", "admin", "open", "set"];
         fn check(command: &clap::Command, by_loader: &[&str]) {
             for arg in command.get_arguments() {
                 let Some(long) = arg.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
@@ -412,7 +486,8 @@ mod tests {
         for (line, kind) in [
             ("sinew", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("sinew fly", ErrorKind::InvalidSubcommand),
-            ("sinew up --nodes 3", ErrorKind::UnknownArgument),
+            ("sinew up --nodes 0", ErrorKind::ValueValidation),
+            ("sinew svc get", ErrorKind::MissingRequiredArgument),
             ("sinew sub", ErrorKind::MissingRequiredArgument),
             ("sinew sub a --policy sometimes", ErrorKind::InvalidValue),
             ("sinew sub a --count 0", ErrorKind::ValueValidation),

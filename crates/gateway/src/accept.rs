@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use sinew_link::{Fill, Incoming, Link, LinkReader, LinkWriter, Listener};
+use sinew_mesh::{LinkFacts, Mesh};
 use sinew_observe::CloseReason;
 use sinew_wire::{Control, FrameKind, Goodbye, Hello, Limit, Refusal, encode_control};
 use tracing::{debug, warn};
 
-use crate::admission;
+use crate::admission::{self, Admitted};
 use crate::gateway::Context;
 use crate::incoming::refuse;
 use crate::roster::Member;
@@ -51,7 +52,8 @@ fn meet(incoming: Incoming, context: &Arc<Context>) {
         };
         drop(permit);
         match admitted {
-            Ok(Ok(parts)) => session::run(parts, context).await,
+            Ok(Ok(Met::Client(parts))) => session::run(*parts, context).await,
+            Ok(Ok(Met::Node(node))) => node.hand_over(),
             Ok(Err(Failed::Link(error))) => {
                 context.metrics.handshakes_failed.inc();
                 debug!(%remote, %error, "handshake failed");
@@ -70,6 +72,28 @@ fn meet(incoming: Incoming, context: &Arc<Context>) {
     });
 }
 
+/// Who was introduced.
+enum Met {
+    Client(Box<Parts>),
+    Node(Box<Node>),
+}
+
+/// Another node, which is the mesh's to serve.
+struct Node {
+    mesh: Mesh,
+    halves: (LinkReader, LinkWriter),
+    facts: LinkFacts,
+    hello: Hello,
+}
+
+impl Node {
+    /// The mesh drains its links after the clients are gone: this one is no business of the gateway's any more.
+    fn hand_over(self) {
+        let Self { mesh, halves, facts, hello } = self;
+        tokio::spawn(async move { mesh.accept(halves, facts, hello).await });
+    }
+}
+
 enum Failed {
     Link(sinew_link::LinkError),
     Refused(Box<LinkWriter>, Refusal),
@@ -82,7 +106,7 @@ impl From<sinew_link::LinkError> for Failed {
 }
 
 /// Handshake, hello, admission, seat.
-async fn introduce(incoming: Incoming, context: &Arc<Context>) -> Result<Parts, Failed> {
+async fn introduce(incoming: Incoming, context: &Arc<Context>) -> Result<Met, Failed> {
     let link: Link = incoming.establish().await?;
     let (peer, transport, remote) = (link.peer(), link.transport(), link.remote().to_owned());
     let (mut reader, writer) = link.split();
@@ -92,7 +116,15 @@ async fn introduce(incoming: Incoming, context: &Arc<Context>) -> Result<Parts, 
     };
     let session = context.roster.next_session();
     let welcome = match admission::admit(&hello, session, &context.config) {
-        Ok(welcome) => welcome,
+        Ok(Admitted::Client(welcome)) => welcome,
+        Ok(Admitted::Node) => {
+            let Some(mesh) = context.mesh.clone() else {
+                let refusal = Refusal::Denied("this node stays alone".to_owned());
+                return Err(Failed::Refused(Box::new(writer), refusal));
+            };
+            let facts = LinkFacts { peer, transport, remote };
+            return Ok(Met::Node(Box::new(Node { mesh, halves: (reader, writer), facts, hello })));
+        }
         Err(refusal) => return Err(Failed::Refused(Box::new(writer), refusal)),
     };
     let member = Arc::new(Member {
@@ -108,7 +140,7 @@ async fn introduce(incoming: Incoming, context: &Arc<Context>) -> Result<Parts, 
         let refusal = Refusal::Limit { limit: Limit::Clients, allowed: context.config.max_clients as u64 };
         return Err(Failed::Refused(Box::new(writer), refusal));
     };
-    Ok(Parts { reader, writer, welcome, member, seat, instance: hello.instance })
+    Ok(Met::Client(Box::new(Parts { reader, writer, welcome, member, seat, instance: hello.instance })))
 }
 
 /// The first frame, which has to be a hello. A garbled one is refused in words; the outer error is a broken link.

@@ -5,19 +5,28 @@ use crate::config::GatewayConfig;
 /// What this node can do beyond the base protocol.
 const FEATURES: Features = Features::LZ4;
 
+/// What a peer is let in as.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// An application, with what it is told.
+    Client(Welcome),
+    /// Another node of the realm, which the mesh goes on with.
+    Node,
+}
+
 /// Decides about a peer that said hello: the one place where realm, version and (with realm keys) permission are
 /// checked. Everything that enters the node as a session has passed here.
-pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Result<Welcome, Refusal> {
+pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Result<Admitted, Refusal> {
     if hello.version < PROTOCOL_VERSION {
         return Err(Refusal::Version { node: PROTOCOL_VERSION });
     }
     if hello.realm != config.realm {
         return Err(Refusal::Realm(hello.realm.clone()));
     }
-    if hello.role != Role::Client {
-        return Err(Refusal::Denied("this node accepts clients only".to_owned()));
+    if hello.role == Role::Node {
+        return Ok(Admitted::Node);
     }
-    Ok(Welcome {
+    Ok(Admitted::Client(Welcome {
         version: PROTOCOL_VERSION,
         session,
         node: config.node,
@@ -27,7 +36,7 @@ pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Resu
         max_header_bytes: config.message.headers as u64,
         keep_alive_ms: config.keep_alive.as_millis() as u64,
         idle_timeout_ms: config.idle_timeout.as_millis() as u64,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -53,24 +62,27 @@ mod tests {
 
     #[test]
     fn a_client_of_the_realm_is_welcome_and_told_the_limits() {
-        let welcome = admit(&hello(), 3, &config()).expect("is admitted");
+        let Ok(Admitted::Client(welcome)) = admit(&hello(), 3, &config()) else { panic!("is not admitted") };
         assert_eq!((welcome.session, welcome.max_message_bytes), (3, 1 << 20));
         assert_eq!(welcome.features, FEATURES, "only what both have");
     }
 
     #[test]
-    fn another_realm_an_older_version_and_a_node_are_refused() {
+    fn another_realm_and_an_older_version_are_refused_to_clients_and_nodes() {
         let realm = Hello { realm: "other".to_owned(), ..hello() };
         assert_eq!(admit(&realm, 1, &config()), Err(Refusal::Realm("other".to_owned())));
         let version = Hello { version: 0, ..hello() };
         assert_eq!(admit(&version, 1, &config()), Err(Refusal::Version { node: PROTOCOL_VERSION }));
+        let node = Hello { role: Role::Node, ..realm };
+        assert_eq!(admit(&node, 1, &config()), Err(Refusal::Realm("other".to_owned())));
         let node = Hello { role: Role::Node, ..hello() };
-        assert!(matches!(admit(&node, 1, &config()), Err(Refusal::Denied(_))));
+        assert_eq!(admit(&node, 1, &config()), Ok(Admitted::Node));
     }
 
     #[test]
     fn a_newer_client_speaks_our_version() {
         let newer = Hello { version: PROTOCOL_VERSION + 1, ..hello() };
-        assert_eq!(admit(&newer, 1, &config()).map(|welcome| welcome.version), Ok(PROTOCOL_VERSION));
+        let admitted = admit(&newer, 1, &config());
+        assert!(matches!(admitted, Ok(Admitted::Client(welcome)) if welcome.version == PROTOCOL_VERSION));
     }
 }

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sinew_discovery::Discovery;
 use sinew_flow::Budget;
 use sinew_link::Listener;
+use sinew_mesh::Mesh;
 use sinew_observe::Metrics;
 use sinew_pubsub::PubSub;
 use sinew_wire::FrameLimits;
@@ -19,12 +21,25 @@ use crate::roster::{ClientInfo, Roster};
 #[derive(Debug, Clone)]
 pub struct Gateway(Arc<Context>);
 
+/// What a gateway stands in front of.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// Messages.
+    pub pubsub: PubSub,
+    /// Services of applications.
+    pub discovery: Discovery,
+    /// The other nodes of the realm; `None` refuses them.
+    pub mesh: Option<Mesh>,
+}
+
 /// What accept loops and sessions share.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) config: GatewayConfig,
     pub(crate) bounds: Bounds,
     pub(crate) pubsub: PubSub,
+    pub(crate) discovery: Discovery,
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Metrics,
     pub(crate) roster: Arc<Roster>,
@@ -38,8 +53,9 @@ pub(crate) struct Context {
 }
 
 impl Gateway {
-    /// A gateway in front of a pub/sub service. It serves nobody until [`Gateway::serve`].
-    pub fn new(config: GatewayConfig, pubsub: PubSub, budget: Arc<Budget>, metrics: Metrics) -> Self {
+    /// A gateway in front of services. It serves nobody until [`Gateway::serve`].
+    pub fn new(config: GatewayConfig, services: Services, budget: Arc<Budget>, metrics: Metrics) -> Self {
+        let Services { pubsub, discovery, mesh } = services;
         let bounds = Bounds {
             entry: config.message,
             frame: FrameLimits::for_payload(config.message.payload),
@@ -48,6 +64,8 @@ impl Gateway {
         Self(Arc::new(Context {
             bounds,
             pubsub,
+            discovery,
+            mesh,
             budget,
             metrics,
             roster: Roster::new(config.max_clients),

@@ -2,7 +2,10 @@
 //!
 //! One task accepts per listener; it never waits for a handshake. Each session is two tasks: its *reader* decodes
 //! frames, enforces limits and calls the pub/sub service directly; its *writer* empties the session's
-//! [outbox](sinew_pubsub::Outbox). Nothing else may block either of them.
+//! [outbox](sinew_pubsub::Outbox). Nothing else may block either of them: what a client asks of the realm (services, whether
+//! its interest is known) is answered by tasks beside the session.
+//!
+//! A link whose hello says that it is another node's is handed to the mesh as soon as it is admitted.
 //!
 //! ```text
 //! listener ─► handshake (deadline) ─► hello ─► admission ─► reader ─► Publisher ─► plans, queues
@@ -16,10 +19,10 @@ mod admission;
 mod config;
 mod gateway;
 mod incoming;
+mod questions;
 mod roster;
 mod session;
-mod writer;
 
 pub use config::GatewayConfig;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Services};
 pub use roster::ClientInfo;

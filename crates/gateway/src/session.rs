@@ -3,8 +3,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use sinew_discovery::Owner;
 use sinew_flow::ReceiveWindow;
 use sinew_link::{Fill, LinkError, LinkReader, LinkWriter};
+use sinew_mesh::writer;
 use sinew_observe::CloseReason;
 use sinew_pubsub::{Origin, Outbox, Publisher, SubscribeError, Subscription, SubscriptionSpec};
 use sinew_topic::Pattern;
@@ -14,8 +16,8 @@ use tracing::{debug, info};
 
 use crate::gateway::Context;
 use crate::incoming;
+use crate::questions::Questions;
 use crate::roster::{Member, Seat};
-use crate::writer;
 
 /// Pings and runs that may wait behind a parked run, whatever their size.
 const MAX_BACKLOG: usize = 65_536;
@@ -42,6 +44,7 @@ struct Session {
     publisher: Publisher,
     subscriptions: HashMap<u32, Arc<Subscription>>,
     credit: ReceiveWindow,
+    questions: Questions,
 }
 
 /// Runs a session to its end.
@@ -55,8 +58,11 @@ pub(crate) async fn run(parts: Parts, context: Arc<Context>) {
     let outbox = Outbox::new(welcome.features);
     outbox.control(&Control::Welcome(welcome));
     let wrote = Arc::new(AtomicBool::new(false));
-    let write = writer::write(writer, Arc::clone(&outbox), metrics.clone(), Arc::clone(&wrote));
-    let mut writing = tokio::spawn(write);
+    let told = (metrics.clone(), Arc::clone(&wrote));
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), move |bytes| {
+        told.0.bytes_out.inc_by(bytes as u64);
+        told.1.store(true, Ordering::Relaxed);
+    }));
 
     let mut session = Session::new(&context, Arc::clone(&member), Arc::clone(&outbox), instance);
     let end = session.serve(&mut reader, &mut writing, &wrote).await;
@@ -89,10 +95,12 @@ enum End {
 impl Session {
     fn new(context: &Arc<Context>, member: Arc<Member>, outbox: Arc<Outbox>, instance: u64) -> Self {
         let origin = Arc::new(Origin { peer: member.peer, instance });
+        let owner = Owner { session: member.session, peer: member.peer, instance };
         let largest = context.bounds.frame.run as u64;
         Self {
             publisher: context.pubsub.publisher(origin, Arc::clone(&outbox)),
             credit: ReceiveWindow::new(context.config.publish_window, largest),
+            questions: Questions::new(context, &outbox, owner),
             context: Arc::clone(context),
             member,
             outbox,
@@ -223,7 +231,11 @@ impl Session {
             Control::Pong { .. } => {}
             Control::Goodbye(_) => return Err(End::Peer),
             Control::Hello(_) => return Err(violation("a second hello")),
-            _ => return Err(violation("a frame that only a node sends")),
+            other => {
+                if self.questions.ask(other).is_err() {
+                    return Err(violation("a frame that only a node sends"));
+                }
+            }
         }
         Ok(())
     }

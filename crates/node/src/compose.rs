@@ -2,13 +2,20 @@
 
 use std::thread::available_parallelism;
 
+use sinew_discovery::DiscoveryConfig;
 use sinew_gateway::GatewayConfig;
 use sinew_link::LinkConfig;
+use sinew_link::pool::PoolConfig;
+use sinew_mesh::MeshConfig;
+use sinew_overlay::{OverlayConfig, Reserve};
 use sinew_pubsub::PubSubConfig;
 use sinew_wire::entry::EntryLimits;
-use sinew_wire::{FrameLimits, PeerId};
+use sinew_wire::{Features, FrameLimits, PeerId};
 
-use crate::Config;
+use crate::{Config, Mesh, UseRelays};
+
+/// What this node can do beyond the base protocol.
+pub(crate) const FEATURES: Features = Features::LZ4;
 
 pub(crate) fn link(config: &Config) -> LinkConfig {
     LinkConfig {
@@ -17,6 +24,7 @@ pub(crate) fn link(config: &Config) -> LinkConfig {
         max_pending_handshakes: config.limits.max_pending_handshakes,
         // The session closes a silent link first, and with a reason.
         idle_timeout: config.limits.idle_timeout + config.limits.idle_timeout / 4,
+        segmentation_offload: config.link.segmentation_offload,
         ..LinkConfig::default()
     }
 }
@@ -57,6 +65,42 @@ pub(crate) fn gateway(config: &Config, node: PeerId) -> GatewayConfig {
         publish_window: limits.publish_window,
         max_deadline: limits.max_ack_deadline,
     }
+}
+
+pub(crate) fn overlay(config: &Config) -> OverlayConfig {
+    let mesh = &config.mesh;
+    let listen = mesh.listeners();
+    OverlayConfig {
+        realm: config.realm.clone(),
+        mdns: mesh.mdns && !listen.iter().all(|address| Mesh::is_loopback(address)),
+        listen,
+        bootstrap: mesh.bootstrap.clone(),
+        relay_server: mesh.relay_server,
+        reserve: match mesh.use_relays {
+            UseRelays::WhenPrivate => Reserve::WhenPrivate,
+            UseRelays::Always => Reserve::Always,
+            UseRelays::Never => Reserve::Never,
+        },
+        external: mesh.external.clone(),
+        link: link(config),
+        ..OverlayConfig::default()
+    }
+}
+
+pub(crate) fn discovery(config: &Config) -> DiscoveryConfig {
+    let overlay = overlay(config);
+    DiscoveryConfig {
+        realm: config.realm.clone(),
+        region: config.mesh.region.clone(),
+        expects_peers: overlay.mdns || !overlay.bootstrap.is_empty(),
+        ..DiscoveryConfig::default()
+    }
+}
+
+pub(crate) fn mesh(config: &Config) -> MeshConfig {
+    let mesh = &config.mesh;
+    let pool = PoolConfig { max: mesh.pool_max, idle: mesh.pool_idle, sweep: mesh.pool_sweep, ..PoolConfig::default() };
+    MeshConfig { pool, features: FEATURES, seed: rand::random(), ..MeshConfig::new(config.realm.clone()) }
 }
 
 /// A size as this machine counts memory.

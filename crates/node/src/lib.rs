@@ -16,15 +16,17 @@
 
 #![warn(missing_docs)]
 
+mod advertise;
 mod compose;
 mod config;
 mod node;
+mod realm;
 mod storage;
 mod views;
 
 pub use config::{
-    ADMIN_PORT, Config, ConfigError, IDENTITY_NAME, Invalid, KEYS, Key, Limits, Loaded, Loader, Log, LogFormat, Origin,
-    SOCKET_NAME, format_duration, format_size, parse_duration, parse_size,
+    ADMIN_PORT, Config, ConfigError, IDENTITY_NAME, Invalid, KEYS, Key, Limits, Link, Loaded, Loader, Log, LogFormat,
+    MESH_PORT, Mesh, Origin, SOCKET_NAME, UseRelays, format_duration, format_size, parse_duration, parse_size,
 };
 pub use node::{Drained, Node, StartError};
 pub use sinew_link::{Address, DEFAULT_PORT};

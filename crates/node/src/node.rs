@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sinew_flow::Budget;
-use sinew_gateway::Gateway;
+use sinew_gateway::{Gateway, Services};
 use sinew_link::{Address, BindError, Listener};
-use sinew_observe::{Admin, AdminConfig, Check, Health, Heartbeat, Metrics, Queues, Registry, Scope};
+use sinew_mesh::PeerInfo;
+use sinew_observe::{Admin, AdminConfig, Check, Health, Heartbeat, Metrics, Queues, Readings, Registry, Scope};
+use sinew_overlay::{Overlay, OverlayError};
 use sinew_pubsub::PubSub;
 use sinew_wire::PeerId;
 use tokio::net::TcpListener;
@@ -14,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::realm::Realm;
 use crate::storage::{Storage, StorageError};
 use crate::views::{self, Sources};
 use crate::{Config, Invalid, compose};
@@ -40,6 +43,9 @@ pub enum StartError {
     /// A client listener can't be opened.
     #[error("can't listen for clients: {0}")]
     Listen(#[from] BindError),
+    /// The other nodes can't be met.
+    #[error("can't listen for other nodes: {0}")]
+    Mesh(#[from] OverlayError),
     /// The admin server can't be opened.
     #[error("can't listen on {address} for the admin server: {}", why(.source))]
     Admin {
@@ -59,6 +65,7 @@ pub struct Node {
     addresses: Vec<Address>,
     drain_timeout: Duration,
     gateway: Gateway,
+    realm: Realm,
     serving: Check,
     admin: Option<Admin>,
     heart: JoinHandle<()>,
@@ -73,8 +80,8 @@ pub struct Drained {
 }
 
 impl Node {
-    /// Builds and starts everything, in this order: identity, metrics, memory budget, listeners, pub/sub, gateway,
-    /// admin server. When it returns, clients can connect.
+    /// Builds and starts everything, in this order: identity, metrics, memory budget, listeners, pub/sub, realm (overlay,
+    /// discovery, mesh), gateway, admin server. When it returns, clients can connect, and other nodes are being looked for.
     ///
     /// Not cancel safe as a whole, but a dropped start leaves nothing behind that runs.
     pub async fn start(config: Config) -> Result<Self, StartError> {
@@ -95,9 +102,19 @@ impl Node {
         let addresses: Vec<Address> = listeners.iter().map(Listener::address).collect();
 
         let pubsub = PubSub::start(compose::pubsub(&config), Arc::clone(&budget), metrics.clone());
-        let gateway =
-            Gateway::new(compose::gateway(&config, peer), pubsub.clone(), Arc::clone(&budget), metrics.clone());
-        watch(&health, &Queues::new(&mut registry), &pubsub, &budget);
+        let realm = Realm::start(&config, &storage.identity, &addresses, &pubsub, &metrics).await?;
+        let services = Services {
+            pubsub: pubsub.clone(),
+            discovery: realm.discovery.clone(),
+            mesh: realm.others.as_ref().map(|others| others.mesh.clone()),
+        };
+        let gateway = Gateway::new(compose::gateway(&config, peer), services, Arc::clone(&budget), metrics.clone());
+        let queues = Queues::new(&mut registry);
+        watch(&health, &queues, &pubsub, &budget);
+        if let Some(others) = &realm.others {
+            watch_overlay(&health, &queues, &others.overlay);
+            others.mesh.export(&Readings::new(&mut registry));
+        }
         for listener in listeners {
             let name = format!("listener {}", listener.address());
             let accepting = gateway.serve(listener);
@@ -119,6 +136,7 @@ impl Node {
             metrics,
             pubsub,
             gateway: gateway.clone(),
+            plane: realm.clone(),
         };
         let admin = match admin_listener {
             Some((address, listener)) => {
@@ -130,7 +148,7 @@ impl Node {
         serving.pass();
         info!(node = %peer, realm = config.realm, open = config.open, "serving");
         let drain_timeout = config.drain_timeout;
-        Ok(Self { peer, addresses, drain_timeout, gateway, serving, admin, heart, _storage: storage })
+        Ok(Self { peer, addresses, drain_timeout, gateway, realm, serving, admin, heart, _storage: storage })
     }
 
     /// The node's identity.
@@ -143,6 +161,17 @@ impl Node {
         &self.addresses
     }
 
+    /// Where other nodes find this one: multiaddresses with its identity and the real ports. Empty for a node that stays
+    /// alone.
+    pub fn mesh_addresses(&self) -> Vec<String> {
+        self.realm.others.as_ref().map(|others| others.overlay.listen_addresses()).unwrap_or_default()
+    }
+
+    /// The other nodes of the realm that are up.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.realm.others.as_ref().map(|others| others.mesh.peers()).unwrap_or_default()
+    }
+
     /// Where the admin server listens, with the real port; `None` when there is none.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
@@ -153,14 +182,16 @@ impl Node {
         self.gateway.client_count()
     }
 
-    /// Turns readiness red, stops accepting, lets every session deliver what is queued and say goodbye. Takes at most
-    /// [`Config::drain_timeout`]; who is not done by then is cut off. Health and metrics stay to be looked at.
+    /// Turns readiness red, stops accepting, lets every session deliver what is queued and say goodbye, and leaves the
+    /// realm. Takes at most twice [`Config::drain_timeout`]; who is not done by then is cut off. Health and metrics stay to be looked at.
     ///
     /// Cancel safe: a dropped drain goes on, without the final cut.
     pub async fn drain(&self) -> Drained {
         self.serving.fail("draining");
         info!(clients = self.client_count(), "draining");
         let cut = self.gateway.drain(self.drain_timeout).await;
+        // After the clients: what they had published is on its way to other nodes.
+        self.realm.leave(self.drain_timeout).await;
         if cut > 0 {
             warn!(cut, "some clients had not taken everything in time");
         }
@@ -183,8 +214,11 @@ impl Drop for Node {
         self.heart.abort();
         // After a shutdown there is nothing left to drain, and without a runtime nothing runs.
         if let Ok(runtime) = Handle::try_current() {
-            let gateway = self.gateway.clone();
-            runtime.spawn(async move { gateway.drain(Duration::ZERO).await });
+            let (gateway, realm) = (self.gateway.clone(), self.realm.clone());
+            runtime.spawn(async move {
+                gateway.drain(Duration::ZERO).await;
+                realm.leave(Duration::ZERO).await;
+            });
         }
     }
 }
@@ -235,6 +269,22 @@ fn watch(health: &Health, queues: &Queues, pubsub: &PubSub, budget: &Arc<Budget>
     let pubsub = pubsub.clone();
     health.probe("delivery workers", Scope::Live, move || {
         if pubsub.workers_alive() { Ok(()) } else { Err("a worker has ended".to_owned()) }
+    });
+}
+
+/// A node that was told of others and meets none has lost its realm.
+fn watch_overlay(health: &Health, queues: &Queues, overlay: &Overlay) {
+    let status = overlay.status();
+    let (commands, messages) = (overlay.clone(), overlay.clone());
+    queues.add("overlay_commands", status.commands_capacity as u64, move || commands.status().commands_queued as u64);
+    queues.add("overlay_message_bytes", status.messages_capacity_bytes as u64, move || {
+        messages.status().messages_queued_bytes as u64
+    });
+    let overlay = overlay.clone();
+    health.probe("overlay", Scope::Ready, move || {
+        let status = overlay.status();
+        let alone = status.peers == 0 && status.bootstrap.iter().any(|address| !address.ourselves);
+        if alone { Err("no bootstrap address leads to a node".to_owned()) } else { Ok(()) }
     });
 }
 

@@ -3,13 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sinew_flow::Budget;
 use sinew_gateway::Gateway;
 use sinew_link::Address;
+use sinew_link::pool::Closed;
+use sinew_mesh::{Path, PeerInfo};
 use sinew_observe::{Metrics, Views};
 use sinew_pubsub::PubSub;
 use sinew_wire::PeerId;
+use tokio::runtime::Handle;
+
+use crate::realm::{Others, Realm};
+
+/// Most services in one answer.
+const MAX_SERVICES: usize = 10_000;
 
 /// What the views read. They hold handles only, and ask for a snapshot when somebody looks.
 #[derive(Debug, Clone)]
@@ -23,6 +31,7 @@ pub(crate) struct Sources {
     pub(crate) metrics: Metrics,
     pub(crate) pubsub: PubSub,
     pub(crate) gateway: Gateway,
+    pub(crate) plane: Realm,
 }
 
 pub(crate) fn views(sources: Sources) -> Views {
@@ -31,7 +40,14 @@ pub(crate) fn views(sources: Sources) -> Views {
         let sources = Arc::clone(&sources);
         Arc::new(move || show(&sources)) as sinew_observe::View
     };
-    Views { node: view(node), clients: view(clients), topics: view(topics) }
+    Views {
+        node: view(node),
+        peers: view(peers),
+        clients: view(clients),
+        services: view(services),
+        topics: view(topics),
+        pool: view(pool),
+    }
 }
 
 fn node(sources: &Sources) -> Value {
@@ -43,6 +59,7 @@ fn node(sources: &Sources) -> Value {
         "realm": sources.realm,
         "open": sources.open,
         "client": sources.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "mesh": sources.plane.others.as_ref().map(overlay),
         "uptime_seconds": sources.started.elapsed().as_secs(),
         "clients": sources.gateway.client_count(),
         "subscriptions": metrics.subscriptions.get(),
@@ -51,6 +68,90 @@ fn node(sources: &Sources) -> Value {
         "delivered": metrics.delivered.get(),
         "dropped": metrics.dropped_sum(),
         "queue_memory": { "used": sources.budget.used(), "limit": sources.budget.limit() },
+    })
+}
+
+fn overlay(others: &Others) -> Value {
+    let status = others.overlay.status();
+    let bootstrap = |one: &sinew_overlay::BootstrapStatus| {
+        json!({
+            "address": one.address,
+            "node": one.peer.map(|peer| peer.to_string()),
+            "ourselves": one.ourselves,
+            "failures": one.failures,
+            "problem": one.problem,
+        })
+    };
+    json!({
+        "addresses": others.overlay.listen_addresses(),
+        "nat": status.nat.as_str(),
+        "peers": status.peers,
+        "connections": status.connections,
+        "dht_nodes": status.table,
+        "relays": status.relays.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reservations": status.reservations,
+        "bootstrap": status.bootstrap.iter().map(bootstrap).collect::<Vec<_>>(),
+        "counters": status.counters.each().map(|(name, n)| (name.to_owned(), json!(n))).collect::<Map<_, _>>(),
+    })
+}
+
+fn peers(sources: &Sources) -> Value {
+    let Some(others) = &sources.plane.others else { return json!([]) };
+    let row = |peer: PeerInfo| {
+        json!({
+            "node": peer.peer.to_string(),
+            "state": "up",
+            "path": path(&peer),
+            "region": peer.region,
+            "client": peer.data,
+            "mesh": peer.mesh,
+            "since_seconds": peer.since.elapsed().as_secs(),
+            "rtt_us": peer.rtt.map(|rtt| rtt.as_micros() as u64),
+            "patterns": peer.interest,
+            "forwarded": peer.forwarded,
+            "queued": peer.queued,
+            "in_flight": peer.in_flight,
+            "dropped": peer.dropped,
+        })
+    };
+    others.mesh.peers().into_iter().map(row).collect()
+}
+
+/// What messages to the node go over; without a link, which is made when there are messages, what the overlay has.
+fn path(peer: &PeerInfo) -> &'static str {
+    match (&peer.link, peer.overlay) {
+        (Some(link), _) => match link.path {
+            Path::Overlay => "overlay direct",
+            other => other.as_str(),
+        },
+        (None, Some(true)) => "none, overlay direct",
+        (None, Some(false)) => "none, overlay relayed",
+        (None, None) => "none",
+    }
+}
+
+fn services(sources: &Sources) -> Value {
+    let (rows, more) = sources.plane.discovery.list(None, MAX_SERVICES);
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| json!({ "name": row.name, "instances": row.instances, "nodes": row.nodes }))
+        .collect();
+    json!({ "services": rows, "more": more })
+}
+
+fn pool(sources: &Sources) -> Value {
+    let Some(others) = &sources.plane.others else { return Value::Null };
+    // On a thread that may block.
+    let pool = Handle::current().block_on(others.mesh.pool());
+    let closed = Closed::ALL.iter().map(|reason| (reason.as_str().to_owned(), json!(pool.counters.closed(*reason))));
+    json!({
+        "links": pool.links,
+        "dialling": pool.dialling,
+        "max": pool.max,
+        "opened": pool.counters.opened,
+        "failed": pool.counters.failed,
+        "refused": pool.counters.full,
+        "closed": closed.collect::<Map<_, _>>(),
     })
 }
 
@@ -72,6 +173,14 @@ fn clients(sources: &Sources) -> Value {
 fn topics(sources: &Sources) -> Value {
     let mut topics = sources.pubsub.topics();
     topics.sort_by(|a, b| a.topic.as_str().cmp(b.topic.as_str()));
-    let row = |topic: sinew_pubsub::TopicInfo| json!({ "topic": topic.topic.as_str(), "matched": topic.matched, "published": topic.published });
+    let row = |topic: sinew_pubsub::TopicInfo| {
+        json!({
+            "topic": topic.topic.as_str(),
+            "matched": topic.matched,
+            "matched_here": topic.local,
+            "published": topic.published,
+            "unheard": topic.unheard,
+        })
+    };
     topics.into_iter().map(row).collect()
 }

@@ -23,7 +23,17 @@ use tracing::{debug, warn};
 use crate::{Health, Registry, Scope};
 
 /// Paths the server knows, named by its answer to any other.
-const PATHS: [&str; 6] = ["/livez", "/readyz", "/metrics", "/api/v1/node", "/api/v1/clients", "/api/v1/topics"];
+const PATHS: [&str; 9] = [
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/api/v1/node",
+    "/api/v1/peers",
+    "/api/v1/clients",
+    "/api/v1/services",
+    "/api/v1/topics",
+    "/api/v1/pool",
+];
 
 /// Largest head of a request, in bytes. Bodies are never read.
 const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -39,10 +49,16 @@ pub type View = Arc<dyn Fn() -> Value + Send + Sync>;
 pub struct Views {
     /// The node: identity, addresses, limits, uptime.
     pub node: View,
+    /// The other nodes of the realm.
+    pub peers: View,
     /// Connected clients.
     pub clients: View,
+    /// Services of the realm.
+    pub services: View,
     /// Topics and how many listen.
     pub topics: View,
+    /// Links to other nodes.
+    pub pool: View,
 }
 
 impl fmt::Debug for Views {
@@ -196,6 +212,9 @@ fn routes(sources: Arc<Sources>) -> Router {
         .route("/readyz", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Ready) }))
         .route("/metrics", get(metrics))
         .route("/api/v1/node", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.node)))
+        .route("/api/v1/peers", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.peers)))
+        .route("/api/v1/services", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.services)))
+        .route("/api/v1/pool", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.pool)))
         .route("/api/v1/clients", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.clients)))
         .route("/api/v1/topics", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.topics)))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path", json!(PATHS)) })

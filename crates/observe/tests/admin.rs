@@ -15,7 +15,10 @@ const SOON: Duration = Duration::from_secs(20);
 fn views() -> Views {
     Views {
         node: Arc::new(|| json!({ "node": "n1" })),
+        peers: Arc::new(|| json!([{ "node": "n2" }])),
         clients: Arc::new(|| json!([{ "session": 1 }])),
+        services: Arc::new(|| json!({ "services": [] })),
+        pool: Arc::new(|| json!({ "links": 0 })),
         topics: Arc::new(|| panic!("this view is broken")),
     }
 }

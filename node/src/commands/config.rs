@@ -57,6 +57,8 @@ fn given(flags: &NodeFlags, matches: &ArgMatches) -> Vec<(&'static str, &'static
     let mut given = vec![
         ("data_dir", "--data-dir", flags.data_dir.iter().cloned().collect()),
         ("listen", "--listen", flags.listen.clone()),
+        ("mesh.listen", "--mesh", flags.mesh.clone()),
+        ("mesh.bootstrap", "--bootstrap", flags.bootstrap.clone()),
         ("admin", "--admin", flags.admin.iter().cloned().collect()),
         ("realm", "--realm", common("realm")),
         ("identity", "--identity", common("identity")),

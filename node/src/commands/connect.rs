@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_client::{
-    Client, ConnectError, FlushError, Identity, PublishError, Reconnect, Refusal, RefusedRun, SubscribeError,
+    AnnounceError, Client, ConnectError, FlushError, Identity, ListError, LookupError, PublishError, Reconnect,
+    Refusal, RefusedRun, SettleError, SubscribeError,
 };
 
 use crate::cli::{Common, Policy};
@@ -80,6 +81,32 @@ pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code>
             _ => Code::Failure,
         });
     }
+    if let Some(error) = error.downcast_ref::<AnnounceError>() {
+        return Some(match error {
+            AnnounceError::Name(_) | AnnounceError::Metadata(_) => Code::Usage,
+            AnnounceError::Reserved | AnnounceError::Refused(Refusal::Denied(_)) => Code::Denied,
+            AnnounceError::Closed => Code::CannotConnect,
+            _ => Code::Failure,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<LookupError>() {
+        return Some(match error {
+            LookupError::Name(_) => Code::Usage,
+            LookupError::NotFound | LookupError::NoPeers => Code::NobodyThere,
+            LookupError::TimedOut(_) => Code::TimedOut,
+            LookupError::Closed => Code::CannotConnect,
+            _ => Code::Failure,
+        });
+    }
+    if let Some(error) = error.downcast_ref::<SettleError>() {
+        return Some(match error {
+            SettleError::TimedOut(_) => Code::TimedOut,
+            _ => Code::CannotConnect,
+        });
+    }
+    if error.downcast_ref::<ListError>().is_some() {
+        return Some(Code::CannotConnect);
+    }
     error.downcast_ref::<FlushError>().map(|error| match error {
         FlushError::Timeout(_) => Code::TimedOut,
         _ => Code::CannotConnect,
@@ -114,6 +141,11 @@ mod tests {
         assert_eq!(code(&SubscribeError::Refused(Refusal::Reserved)), Code::Denied);
         assert_eq!(code(&SubscribeError::Closed), Code::CannotConnect);
         assert_eq!(code(&FlushError::Timeout(Duration::ZERO)), Code::TimedOut);
+        assert_eq!(code(&LookupError::NotFound), Code::NobodyThere);
+        assert_eq!(code(&LookupError::NoPeers), Code::NobodyThere);
+        assert_eq!(code(&LookupError::TimedOut(Duration::ZERO)), Code::TimedOut);
+        assert_eq!(code(&AnnounceError::Reserved), Code::Denied);
+        assert_eq!(code(&SettleError::TimedOut(Duration::ZERO)), Code::TimedOut);
         assert!(code_of(&std::fmt::Error).is_none());
     }
 }

@@ -1,13 +1,19 @@
 //! One module per command.
 
+mod admin;
 mod bench;
 mod completions;
 mod config;
 pub(crate) mod connect;
 mod healthcheck;
 mod key;
+mod peers;
 mod publish;
+mod services;
+mod signals;
 mod subscribe;
+mod table;
+mod topics;
 mod up;
 mod version;
 
@@ -37,6 +43,9 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
         Command::Bench(Bench::Pub(publish)) => bench::publish::run(&publish, &common, output),
         Command::Bench(Bench::Sub(subscribe)) => bench::subscribe::run(&subscribe, &common, output),
         Command::Healthcheck(check) => block_on(healthcheck::run(check, common, output)),
+        Command::Peers(peers) => block_on(peers::run(peers, common, output)),
+        Command::Topics(topics) => block_on(topics::run(topics, common, output)),
+        Command::Svc(command) => block_on(services::run(command, common, output)),
         Command::Key(command) => key::run(&command, &common, output),
         Command::Up(_) | Command::Completions { .. } | Command::Version | Command::Config(_) => Ok(Code::Ok),
     }
@@ -46,6 +55,13 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
 fn block_on(work: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("can't start the runtime")?.block_on(work)
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() -> std::io::Result<()> {
+    let mut signals = signals::Signals::listen()?;
+    signals.next().await;
+    Ok(())
 }
 
 /// Lets the process have as many sockets as the system allows it.

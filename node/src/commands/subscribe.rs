@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -27,6 +28,9 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
         subscriptions.push(within(common.timeout, "subscribe", begin).await?);
     }
     output.say(format_args!("listening to {}", subscribe.patterns.join(" ")));
+    if subscribe.settle {
+        settle(&client, common.timeout, output).await?;
+    }
 
     let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), output, left: subscribe.count };
     let events = stream::select_all(subscriptions.into_iter().map(|one| Box::pin(runs(one))));
@@ -52,6 +56,18 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
         }
     }
     Err(failure(Code::CannotConnect, "the connection is lost"))
+}
+
+/// Waits until all nodes of the realm know. Scripts wait for the word, so it is said even when quiet.
+pub(super) async fn settle(client: &Client, limit: Duration, output: Output) -> anyhow::Result<()> {
+    let settled = client.settle(limit).await?;
+    if !settled.is_complete() {
+        let missing = settled.missing;
+        output
+            .error(format_args!("{missing} nodes of the realm did not confirm that they know of it within {limit:?}"));
+    }
+    eprintln!("ready");
+    Ok(())
 }
 
 async fn begin(client: &Client, pattern: &str, subscribe: &Subscribe) -> Result<Subscription, SubscribeError> {

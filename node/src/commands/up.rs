@@ -2,11 +2,13 @@ use std::fmt;
 
 use anyhow::Context;
 use clap::ArgMatches;
+use futures::future::join_all;
 use serde::Serialize;
-use sinew_node::Node;
+use sinew_node::{Config, Node};
 use tokio::runtime::Builder;
 use tracing::warn;
 
+use super::signals::Signals;
 use super::{config, raise_file_limit};
 use crate::cli::{Common, Up};
 use crate::exit::Code;
@@ -20,22 +22,36 @@ pub(crate) fn run(up: &Up, common: &Common, matches: &ArgMatches, output: Output
     let runtime = Builder::new_multi_thread().enable_all().thread_name("sinew").build();
     runtime.context("can't start the runtime")?.block_on(async {
         let mut signals = Signals::listen().context("can't listen to signals")?;
-        let open = config.open.then(|| config.realm.clone());
-        let node = Node::start(config).await?;
-        // Nobody may be there to read it, and the node runs all the same.
-        let _ = output.result(&Ready::of(&node, open.is_some()), Ready::of(&node, open.is_some()));
-        if let Some(realm) = open {
-            warn!(realm, "open: admits anyone who names the realm");
+        let nodes = start(&config, up.nodes, output).await?;
+        if config.open {
+            warn!(realm = config.realm, "open: admits anyone who names the realm");
         }
         signals.next().await;
         tokio::select! {
-            _ = node.shutdown() => Ok(Code::Ok),
+            _ = join_all(nodes.into_iter().map(Node::shutdown)) => Ok(Code::Ok),
             () = signals.next() => {
                 warn!("second signal: leaving at once");
                 Ok(Code::Failure)
             }
         }
     })
+}
+
+/// Starts the node, or several that know each other, with a line for each.
+async fn start(config: &Config, count: u16, output: Output) -> anyhow::Result<Vec<Node>> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for index in 0..count {
+        let mut config = if count == 1 { config.clone() } else { config.nth(index)? };
+        if let Some(first) = nodes.first() {
+            config.mesh.bootstrap.extend(first.mesh_addresses());
+        }
+        let node = Node::start(config.clone()).await?;
+        let ready = Ready::of(&node, config.open);
+        // Nobody may be there to read it, and the node runs all the same.
+        let _ = output.result(&ready, &ready);
+        nodes.push(node);
+    }
+    Ok(nodes)
 }
 
 /// What is printed once clients can connect.
@@ -57,7 +73,7 @@ impl Ready {
             event: "ready",
             node: node.peer_id().to_string(),
             client: node.client_addresses().iter().map(ToString::to_string).collect(),
-            mesh: Vec::new(),
+            mesh: node.mesh_addresses(),
             admin: node.admin_address().map(|address| format!("http://{address}")),
             open,
         }
@@ -67,6 +83,9 @@ impl Ready {
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ready: node {} serves clients on {}", self.node, self.client.join(" "))?;
+        if !self.mesh.is_empty() {
+            write!(f, ", nodes on {}", self.mesh.join(" "))?;
+        }
         if let Some(admin) = &self.admin {
             write!(f, ", admin on {admin}")?;
         }
@@ -74,44 +93,5 @@ impl fmt::Display for Ready {
             f.write_str(", open to anyone who names the realm")?;
         }
         Ok(())
-    }
-}
-
-/// The signals that ask a process to end.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            warn!(%error, "signals can't be heard");
-            std::future::pending::<()>().await;
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sinew_link::Address;
 
-use super::{Config, LogFormat, format_duration, format_size, parse_duration, parse_size};
+use super::{Config, LogFormat, UseRelays, format_duration, format_size, parse_duration, parse_size};
 
 /// One thing a node can be told: the single source of its names, its documentation and its text form.
 pub struct Key {
@@ -14,15 +14,21 @@ pub struct Key {
     pub name: &'static str,
     /// What it is for.
     pub help: &'static str,
+    /// A shorter name: that of its flag.
+    alias: Option<&'static str>,
     field: Field,
 }
 
 /// The field a key stands for, by type. The accessors are mutable only; reading goes through a clone.
 enum Field {
     Listen,
+    MeshListen,
+    Addresses(fn(&mut Config) -> &mut Vec<Address>),
+    Texts(fn(&mut Config) -> &mut Vec<String>),
     Identity,
     Admin,
     LogFormat,
+    UseRelays,
     Text(fn(&mut Config) -> &mut String),
     Path(fn(&mut Config) -> &mut Option<PathBuf>),
     Switch(fn(&mut Config) -> &mut bool),
@@ -32,7 +38,12 @@ enum Field {
 }
 
 const fn key(name: &'static str, field: Field, help: &'static str) -> Key {
-    Key { name, help, field }
+    Key { name, help, alias: None, field }
+}
+
+/// A key whose flag has a name of its own.
+const fn flagged(name: &'static str, alias: &'static str, field: Field, help: &'static str) -> Key {
+    Key { name, help, alias: Some(alias), field }
 }
 
 /// Every key, in the order they are shown.
@@ -50,6 +61,44 @@ pub const KEYS: &[Key] = &[
     key("shards", Field::Count(|c| &mut c.shards), "stripes of the pub/sub state, 0 for one per core"),
     key("workers", Field::Count(|c| &mut c.workers), "delivery workers, 0 for one per core"),
     key("drain_timeout", Field::Time(|c| &mut c.drain_timeout), "how long a drain may take until sessions are cut"),
+    flagged(
+        "mesh.listen",
+        "mesh",
+        Field::MeshListen,
+        "multiaddresses on which other nodes find this one, or \"off\" to stay alone; several allowed",
+    ),
+    flagged(
+        "mesh.bootstrap",
+        "bootstrap",
+        Field::Texts(|c| &mut c.mesh.bootstrap),
+        "multiaddresses of nodes to begin with, tried for ever; several allowed",
+    ),
+    key("mesh.mdns", Field::Switch(|c| &mut c.mesh.mdns), "look for nodes of the realm on the local network"),
+    key(
+        "mesh.relay_server",
+        Field::Switch(|c| &mut c.mesh.relay_server),
+        "let nodes that can't be reached directly be reached through this one",
+    ),
+    key("mesh.use_relays", Field::UseRelays, "when to be reached through others: when-private, always or never"),
+    key(
+        "mesh.external",
+        Field::Texts(|c| &mut c.mesh.external),
+        "multiaddresses at which others reach this node, beside those it listens on: a forwarded port",
+    ),
+    key(
+        "mesh.advertise",
+        Field::Addresses(|c| &mut c.mesh.advertise),
+        "where other nodes send messages to: quic:// and tls:// addresses; found out when empty",
+    ),
+    key("mesh.region", Field::Text(|c| &mut c.mesh.region), "label shown beside the node: a site, a zone"),
+    key("mesh.pool_max", Field::Count(|c| &mut c.mesh.pool_max), "links to other nodes open at once"),
+    key("mesh.pool_idle", Field::Time(|c| &mut c.mesh.pool_idle), "a link unused for so long is closed"),
+    key("mesh.pool_sweep", Field::Time(|c| &mut c.mesh.pool_sweep), "how often idle links are looked for"),
+    key(
+        "link.segmentation_offload",
+        Field::Switch(|c| &mut c.link.segmentation_offload),
+        "let the kernel cut large UDP writes into packets",
+    ),
     key(
         "log.level",
         Field::Text(|c| &mut c.log.level),
@@ -154,7 +203,7 @@ impl Key {
     /// The key of this name, with `-` and `_` taken for the same.
     pub fn find(name: &str) -> Option<&'static Self> {
         let name = name.replace('-', "_");
-        KEYS.iter().find(|key| key.name == name)
+        KEYS.iter().find(|key| key.name == name || key.alias == Some(&name))
     }
 
     /// The known name that looks most like `name`, for error messages.
@@ -170,29 +219,40 @@ impl Key {
         (best.0 <= 2.max(name.len() / 4)).then_some(best.1)
     }
 
-    /// Its environment variable: `SINEW_LIMITS_MAX_CLIENTS`.
+    /// Its environment variable: `SINEW_LIMITS_MAX_CLIENTS`, or that of its flag.
     pub fn variable(&self) -> String {
-        format!("SINEW_{}", self.name.replace('.', "_").to_uppercase())
+        format!("SINEW_{}", self.alias.unwrap_or(self.name).replace('.', "_").to_uppercase())
     }
 
     /// Whether it takes several values.
     pub const fn is_list(&self) -> bool {
-        matches!(self.field, Field::Listen)
+        matches!(self.field, Field::Listen | Field::MeshListen | Field::Addresses(_) | Field::Texts(_))
     }
 
     /// Sets it from the text form; the error says what was expected.
     pub(super) fn set(&self, config: &mut Config, values: &[String]) -> Result<(), String> {
-        if let Field::Listen = self.field {
-            config.listen = Some(parse_addresses(values)?);
-            return Ok(());
+        match self.field {
+            Field::Listen => config.listen = Some(parse_addresses(values)?),
+            Field::MeshListen if values.iter().any(|value| value.trim() == "off") => {
+                config.mesh.listen = Some(Vec::new())
+            }
+            Field::MeshListen => config.mesh.listen = Some(split(values).map(str::to_owned).collect()),
+            Field::Addresses(field) => *field(config) = parse_addresses(values)?,
+            Field::Texts(field) => *field(config) = split(values).map(str::to_owned).collect(),
+            _ => return self.set_one(config, values),
         }
+        Ok(())
+    }
+
+    fn set_one(&self, config: &mut Config, values: &[String]) -> Result<(), String> {
         let [text] = values else { return Err("expects one value, not a list".to_owned()) };
         let text = text.trim();
         match self.field {
-            Field::Listen => {}
+            Field::Listen | Field::MeshListen | Field::Addresses(_) | Field::Texts(_) => {}
             Field::Identity => config.identity = Some(PathBuf::from(text)),
             Field::Admin => config.admin = parse_admin(text)?,
             Field::LogFormat => config.log.format = parse_log_format(text)?,
+            Field::UseRelays => config.mesh.use_relays = parse_use_relays(text)?,
             Field::Text(field) => *field(config) = text.to_owned(),
             Field::Path(field) => *field(config) = Some(PathBuf::from(text)),
             Field::Switch(field) => *field(config) = parse_switch(text)?,
@@ -208,11 +268,22 @@ impl Key {
         let mut config = config.clone();
         match self.field {
             Field::Listen => config.listeners().iter().map(ToString::to_string).collect(),
+            Field::MeshListen => match config.mesh.listeners() {
+                none if none.is_empty() => json!("off"),
+                some => json!(some),
+            },
+            Field::Addresses(field) => field(&mut config).iter().map(ToString::to_string).collect(),
+            Field::Texts(field) => json!(field(&mut config)),
             Field::Identity => json!(config.identity_file()),
             Field::Admin => config.admin.map_or_else(|| json!("off"), |admin| json!(admin.to_string())),
             Field::LogFormat => json!(match config.log.format {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",
+            }),
+            Field::UseRelays => json!(match config.mesh.use_relays {
+                UseRelays::WhenPrivate => "when-private",
+                UseRelays::Always => "always",
+                UseRelays::Never => "never",
             }),
             Field::Text(field) => json!(field(&mut config)),
             Field::Path(field) => json!(field(&mut config)),
@@ -226,7 +297,12 @@ impl Key {
 
 fn parse_addresses(values: &[String]) -> Result<Vec<Address>, String> {
     let parse = |text: &str| text.parse::<Address>().map_err(|e| format!("{text:?}: {e}"));
-    values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|s| !s.is_empty()).map(parse).collect()
+    split(values).map(parse).collect()
+}
+
+/// The items of a list: several values, or several in one value with commas between them.
+fn split(values: &[String]) -> impl Iterator<Item = &str> {
+    values.iter().flat_map(|value| value.split(',')).map(str::trim).filter(|item| !item.is_empty())
 }
 
 fn parse_admin(text: &str) -> Result<Option<SocketAddr>, String> {
@@ -246,6 +322,15 @@ fn parse_log_format(text: &str) -> Result<LogFormat, String> {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
         _ => Err(format!("{text:?} is neither \"text\" nor \"json\"")),
+    }
+}
+
+fn parse_use_relays(text: &str) -> Result<UseRelays, String> {
+    match text {
+        "when-private" => Ok(UseRelays::WhenPrivate),
+        "always" => Ok(UseRelays::Always),
+        "never" => Ok(UseRelays::Never),
+        _ => Err(format!("{text:?} is none of \"when-private\", \"always\" and \"never\"")),
     }
 }
 

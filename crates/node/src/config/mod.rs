@@ -2,11 +2,12 @@
 
 mod keys;
 mod load;
+mod several;
 mod show;
 mod units;
 mod validate;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ pub use validate::Invalid;
 
 /// Port of the default admin server.
 pub const ADMIN_PORT: u16 = 4600;
+
+/// Port on which nodes find each other.
+pub const MESH_PORT: u16 = 4500;
 
 /// Name of the default client socket in the data directory.
 pub const SOCKET_NAME: &str = "sinew.sock";
@@ -58,11 +62,62 @@ pub struct Config {
     pub workers: usize,
     /// How long a drain may take until sessions are cut.
     pub drain_timeout: Duration,
+    /// How the node finds the others of its realm and what it tells them.
+    pub mesh: Mesh,
+    /// How links are made.
+    pub link: Link,
     /// What the node writes to its log. Read by the program, not by [`Node`](crate::Node), which leaves logging to
     /// whoever embeds it.
     pub log: Log,
     /// Bounds of everything that could grow.
     pub limits: Limits,
+}
+
+/// How a node finds the others of its realm, what it tells them, and the links to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    /// Multiaddresses on which other nodes find this one. `None` for QUIC and TCP on port 4500 of the loopback address; an
+    /// empty list for a node that stays alone.
+    pub listen: Option<Vec<String>>,
+    /// Multiaddresses of nodes to begin with, tried for ever. `/dns4/name/...` is looked up anew at each try.
+    pub bootstrap: Vec<String>,
+    /// Looks for nodes of the realm on the local network. Without effect while only loopback addresses are listened on.
+    pub mdns: bool,
+    /// Lets nodes that can't be reached directly be reached through this one.
+    pub relay_server: bool,
+    /// When the node asks relays to keep an address for it.
+    pub use_relays: UseRelays,
+    /// Multiaddresses at which others reach this node, beside those it listens on: a forwarded port, a public name.
+    pub external: Vec<String>,
+    /// Where the other nodes reach this one with messages. Empty for the client listeners, with the addresses of the
+    /// interfaces in the place of `0.0.0.0`.
+    pub advertise: Vec<Address>,
+    /// A label that is shown beside the node: a site, a zone.
+    pub region: String,
+    /// Links to other nodes open at once; beyond it the one unused for longest is closed.
+    pub pool_max: usize,
+    /// A link that carried no message for so long is closed.
+    pub pool_idle: Duration,
+    /// How often idle links are looked for.
+    pub pool_sweep: Duration,
+}
+
+/// When a node has itself reached through others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UseRelays {
+    /// When others found that they can't reach it.
+    WhenPrivate,
+    /// From the start.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// How links are made, to clients and to nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Lets the kernel cut large UDP writes into packets. Off for network drivers that get it wrong.
+    pub segmentation_offload: bool,
 }
 
 /// What goes into the log, and how.
@@ -144,8 +199,48 @@ impl Default for Config {
             shards: 0,
             workers: 0,
             drain_timeout: Duration::from_secs(10),
+            mesh: Mesh::default(),
+            link: Link { segmentation_offload: true },
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            bootstrap: Vec::new(),
+            mdns: true,
+            relay_server: true,
+            use_relays: UseRelays::WhenPrivate,
+            external: Vec::new(),
+            advertise: Vec::new(),
+            region: String::new(),
+            pool_max: 1_000,
+            pool_idle: Duration::from_secs(300),
+            pool_sweep: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Mesh {
+    /// The multiaddresses to listen on, with the defaults filled in; none for a node that stays alone.
+    pub fn listeners(&self) -> Vec<String> {
+        let defaults =
+            || [format!("/ip4/127.0.0.1/udp/{MESH_PORT}/quic-v1"), format!("/ip4/127.0.0.1/tcp/{MESH_PORT}")].to_vec();
+        self.listen.clone().unwrap_or_else(defaults)
+    }
+
+    /// Whether only this host can reach the node on a multiaddress.
+    pub fn is_loopback(multiaddress: &str) -> bool {
+        let mut parts = multiaddress.split('/').skip(1);
+        let (kind, host) = (parts.next(), parts.next().unwrap_or_default());
+        match kind {
+            Some("ip4" | "ip6") => host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+            Some("dns" | "dns4" | "dns6") => host == "localhost",
+            _ => false,
         }
     }
 }

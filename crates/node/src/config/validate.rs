@@ -2,10 +2,13 @@ use std::time::Duration;
 
 use sinew_link::Address;
 
-use super::{Config, format_duration, format_size};
+use super::{Config, Mesh, format_duration, format_size};
 
 /// Most listeners of one node.
 const MAX_LISTENERS: usize = 16;
+
+/// Longest multiaddress that makes sense.
+const MAX_MULTIADDRESS: usize = 256;
 
 /// Longest path of a Unix socket, in bytes: what the system's address holds besides its final zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -32,6 +35,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), Invalid> {
         self.validate_realm()?;
         self.validate_listeners()?;
+        self.validate_mesh()?;
         for (key, n) in [("shards", self.shards), ("workers", self.workers)] {
             ensure(n <= MAX_TASKS, key, || format!("{n} is more than {MAX_TASKS}"))?;
         }
@@ -74,6 +78,43 @@ impl Config {
         ensure(self.open || admin.is_none(), "admin", || {
             beyond_loopback(&admin.map(|a| a.to_string()).unwrap_or_default(), &self.realm)
         })
+    }
+
+    fn validate_mesh(&self) -> Result<(), Invalid> {
+        let mesh = &self.mesh;
+        let listeners = mesh.listeners();
+        for (key, addresses) in
+            [("mesh.listen", &listeners), ("mesh.bootstrap", &mesh.bootstrap), ("mesh.external", &mesh.external)]
+        {
+            ensure(addresses.len() <= MAX_LISTENERS, key, || {
+                format!("{} addresses are more than {MAX_LISTENERS}", addresses.len())
+            })?;
+            for address in addresses {
+                ensure(address.starts_with('/') && address.len() <= MAX_MULTIADDRESS, key, || {
+                    format!("{address:?} is not a multiaddress such as /ip4/127.0.0.1/udp/4500/quic-v1")
+                })?;
+            }
+        }
+        for address in &listeners {
+            ensure(self.open || Mesh::is_loopback(address), "mesh.listen", || beyond_loopback(address, &self.realm))?;
+        }
+        ensure(mesh.advertise.len() <= MAX_LISTENERS, "mesh.advertise", || {
+            format!("{} addresses are more than {MAX_LISTENERS}", mesh.advertise.len())
+        })?;
+        for address in &mesh.advertise {
+            ensure(!matches!(address, Address::Unix(_)), "mesh.advertise", || {
+                format!("{address} means nothing to another host")
+            })?;
+        }
+        ensure(mesh.region.len() <= 64 && !mesh.region.chars().any(char::is_control), "mesh.region", || {
+            format!("{:?} is not at most 64 bytes of plain text", mesh.region)
+        })?;
+        ensure(mesh.pool_max > 0, "mesh.pool_max", || "has to be at least 1".to_owned())?;
+        for (key, time) in [("mesh.pool_idle", mesh.pool_idle), ("mesh.pool_sweep", mesh.pool_sweep)] {
+            ensure(time >= Duration::from_millis(10), key, || "has to be at least 10ms".to_owned())?;
+            ensure(time <= HOUR * 24, key, || too_long(time))?;
+        }
+        Ok(())
     }
 
     fn validate_counts(&self) -> Result<(), Invalid> {

@@ -1,5 +1,10 @@
 //! A client of the service without a link: it reads what its writer would have written.
 
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod mesh;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use sinew_flow::Budget;
 use sinew_observe::{DropReason, Metrics, Registry};
 use sinew_pubsub::{
-    Next, Origin, Outbox, PubSub, PubSubConfig, Publisher, Run, Submission, Subscription, SubscriptionSpec, Wants,
-    WriteBatch,
+    ForwardConfig, Next, Origin, Outbox, PubSub, PubSubConfig, Publisher, Run, Submission, Subscription,
+    SubscriptionSpec, Wants, WriteBatch,
 };
 use sinew_topic::{Pattern, Topic};
 use sinew_wire::deliver::DeliverHeader;
@@ -27,9 +32,13 @@ impl Service {
     }
 
     pub(crate) fn with_memory(config: PubSubConfig, bytes: usize) -> Self {
+        Self::with(config, ForwardConfig::default(), bytes)
+    }
+
+    pub(crate) fn with(config: PubSubConfig, forwarding: ForwardConfig, bytes: usize) -> Self {
         let metrics = Metrics::new(&mut Registry::default());
         let budget = Arc::new(Budget::new(bytes));
-        let hub = PubSub::start(config, Arc::clone(&budget), metrics.clone());
+        let hub = PubSub::start_with(config, forwarding, Arc::clone(&budget), metrics.clone());
         Self { hub, budget, metrics }
     }
 
@@ -69,6 +78,7 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Duration>,
     pub(crate) ids: Vec<&'static str>,
     pub(crate) keys: Vec<&'static str>,
+    pub(crate) pack: bool,
 }
 
 impl Client {
@@ -136,7 +146,7 @@ impl Client {
             expires: options.ttl.map(|ttl| now + ttl),
             retained: false,
             ack: None,
-            packed: None,
+            packed: if options.pack { sinew_wire::pack::pack(&entries).map(Bytes::from) } else { None },
             memory: self.budget.try_reserve(entries.len() + Run::OVERHEAD),
             entries,
         }

@@ -40,6 +40,12 @@ async fn measure(bench: &BenchSubscribe, common: &Common, output: Output) -> any
     };
     let subscriptions: Vec<Subscription> =
         stream::iter(0..bench.subscribers).map(begin).buffered(SUBSCRIBING).try_collect().await?;
+    // Several servers were given, perhaps, so every connection asks for its own node.
+    let settled = stream::iter(&clients).map(|client| client.settle(common.timeout)).buffered(SUBSCRIBING);
+    let missing = settled.try_fold(0, async |sum, settled| Ok(sum.max(settled.missing))).await?;
+    if missing > 0 {
+        output.error(format_args!("{missing} nodes of the realm did not confirm that they know of the subscriptions"));
+    }
     // Scripts wait for this word: it is said even when quiet.
     eprintln!("ready");
 

@@ -1,0 +1,93 @@
+//! The parts of a node that know the other nodes: overlay, discovery, mesh.
+
+use std::time::{Duration, SystemTime};
+
+use sinew_discovery::Discovery;
+use sinew_link::{Address, Dialer, Identity};
+use sinew_mesh::{Mesh, MeshParts, NodeInfo, Signer};
+use sinew_observe::Metrics;
+use sinew_overlay::{Overlay, OverlayError, Started};
+use sinew_pubsub::PubSub;
+
+use crate::{Config, advertise, compose};
+
+/// What a node has to do with its realm. A node that stays alone has no overlay and no mesh, and finds only what its own
+/// clients announce.
+#[derive(Debug, Clone)]
+pub(crate) struct Realm {
+    pub(crate) discovery: Discovery,
+    pub(crate) others: Option<Others>,
+}
+
+/// Handles of what knows other nodes.
+#[derive(Debug, Clone)]
+pub(crate) struct Others {
+    pub(crate) overlay: Overlay,
+    pub(crate) mesh: Mesh,
+}
+
+impl Realm {
+    /// Starts the overlay on its listeners, then discovery, then the mesh on top of both.
+    pub(crate) async fn start(
+        config: &Config,
+        identity: &Identity,
+        clients: &[Address],
+        pubsub: &PubSub,
+        metrics: &Metrics,
+    ) -> Result<Self, OverlayError> {
+        let peer = identity.peer_id();
+        let discovery = compose::discovery(config);
+        if config.mesh.listeners().is_empty() {
+            let (discovery, _changes) = Discovery::start(discovery, peer, None, None, metrics.clone());
+            return Ok(Self { discovery, others: None });
+        }
+        let Started { overlay, events, asks } = Overlay::start(identity, compose::overlay(config)).await?;
+        let (discovery, changes) =
+            Discovery::start(discovery, peer, Some(overlay.clone()), Some(asks), metrics.clone());
+        let addresses = overlay.listen_addresses();
+        let info = NodeInfo {
+            peer,
+            epoch: epoch(),
+            data: advertise::addresses(&config.mesh.advertise, clients, &addresses),
+            mesh: addresses,
+            region: config.mesh.region.clone(),
+            features: compose::FEATURES.0,
+        };
+        let mesh = Mesh::start(MeshParts {
+            config: compose::mesh(config),
+            info,
+            signer: Box::new(Key(identity.clone())),
+            overlay: overlay.clone(),
+            events,
+            pubsub: pubsub.clone(),
+            discovery: discovery.clone(),
+            changes,
+            dialer: Dialer::new(identity.clone(), compose::link(config)),
+            metrics: metrics.clone(),
+        });
+        Ok(Self { discovery, others: Some(Others { overlay, mesh }) })
+    }
+
+    /// Leaves the realm: the other nodes hear it, what is queued for them goes out, links and connections end.
+    pub(crate) async fn leave(&self, patience: Duration) {
+        if let Some(Others { overlay, mesh }) = &self.others {
+            mesh.drain(patience).await;
+            overlay.clone().shutdown().await;
+        }
+    }
+}
+
+/// The start of this node, on the wall clock: a node that was restarted is newer than it was before.
+fn epoch() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The identity, as the membership sees it.
+struct Key(Identity);
+
+impl Signer for Key {
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message)
+    }
+}
