@@ -2,6 +2,8 @@
 
 mod compare;
 mod detect;
+#[cfg(test)]
+mod hostile;
 mod intake;
 mod member;
 mod own;
