@@ -80,7 +80,8 @@ impl Mesh {
     fn pairs(&self) -> Vec<(usize, usize)> {
         let nodes = self.nodes.len();
         let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
-        pairs.filter(|(a, b)| self.nodes[*a].peers[*b].is_some()).collect()
+        let knows = |a: usize, b: usize| self.nodes[a].peers[b].is_some();
+        pairs.filter(|(a, b)| knows(*a, *b) && knows(*b, *a)).collect()
     }
 
     /// Everybody learns what the others are interested in.
