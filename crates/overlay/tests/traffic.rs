@@ -99,9 +99,8 @@ async fn a_request_that_nobody_answers() {
     let asking =
         tokio::spawn(first.overlay.request(second.overlay.peer_id(), Purpose::Membership, "e".into(), PATIENCE));
     let _held = loop {
-        match second.events.recv().await.unwrap() {
-            sinew_overlay::Event::Request(ask) => break ask,
-            _ => {}
+        if let sinew_overlay::Event::Request(ask) = second.events.recv().await.unwrap() {
+            break ask;
         }
     };
     second.overlay.shutdown().await;

@@ -90,11 +90,11 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Protocols, Protocols, (), u64>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, kind), .. }) => {
-                // More than that between two polls is no honest peer; the streams are reset.
-                if self.out.len() < WAITING {
-                    self.out.push_back(Out::Inbound { kind, stream });
-                }
+            // More than that between two polls is no honest peer; the streams are reset.
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (stream, kind), .. })
+                if self.out.len() < WAITING =>
+            {
+                self.out.push_back(Out::Inbound { kind, stream });
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: (stream, _),

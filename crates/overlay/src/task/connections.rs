@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId as Theirs, autonat, connection_limits, identify, mdns, ping, relay};
-use sinew_wire::PeerId;
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId as Theirs, autonat, connection_limits, identify, kad, mdns, ping, relay};
 
 use super::peer::{Connection, Early, Peer};
 use super::{Task, meter};
@@ -39,10 +37,10 @@ impl Task {
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
                 self.on_dial_failed(connection_id, peer_id, &error, now);
             }
-            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. } => {
-                if cause.downcast_ref::<connection_limits::Exceeded>().is_some() {
-                    meter!(self, refused_connections);
-                }
+            SwarmEvent::IncomingConnectionError { error: ListenError::Denied { cause }, .. }
+                if cause.downcast_ref::<connection_limits::Exceeded>().is_some() =>
+            {
+                meter!(self, refused_connections);
             }
             SwarmEvent::Dialing { .. } => meter!(self, dials),
             SwarmEvent::NewListenAddr { listener_id, address } => {
@@ -159,6 +157,7 @@ impl Task {
         if entry.connections.is_empty() {
             entry.since = now;
             entry.used = now;
+            entry.straighten = (0, now);
         }
         entry.dialling = false;
         let connection = Connection::new(id, point, now);
@@ -210,32 +209,7 @@ impl Task {
         }
     }
 
-    fn on_dial_failed(&mut self, id: ConnectionId, theirs: Option<Theirs>, error: &DialError, now: Instant) {
-        meter!(self, dials_failed);
-        self.dirty = true;
-        let to_ourselves = matches!(error, DialError::LocalPeerId { .. })
-            || matches!(error, DialError::WrongPeerId { obtained, .. } if *obtained == self.theirs);
-        self.bootstrap.failed(id, to_ourselves, || problem(error), now);
-        let refused = matches!(error, DialError::Denied { cause }
-            if cause.downcast_ref::<connection_limits::Exceeded>().is_some());
-        if refused {
-            meter!(self, refused_connections);
-        }
-        let Some(theirs) = theirs else { return };
-        let Some(peer) = peer_id::ours(&theirs) else { return };
-        if self.swarm.is_connected(&theirs) {
-            return;
-        }
-        tracing::debug!(%peer, %error, "dial failed");
-        if !refused {
-            self.backoff.failed(peer, now);
-            self.forget_route(&theirs);
-        }
-        self.bootstrap.lost(peer, Some("cannot be dialled"), now);
-        self.give_up(peer);
-    }
-
-    fn forget_route(&mut self, theirs: &Theirs) {
+    pub(super) fn forget_route(&mut self, theirs: &Theirs) {
         if self.swarm.behaviour_mut().kad.remove_peer(theirs).is_some() {
             self.count_table();
         }
@@ -246,7 +220,7 @@ impl Task {
         let Some(peer) = peer_id::ours(&theirs) else { return };
         if info.protocol_version != self.names.version {
             meter!(self, refused_realm);
-            tracing::info!(%peer, version = %info.protocol_version.chars().take(80).collect::<String>(), "another realm");
+            tracing::debug!(%peer, version = %info.protocol_version.chars().take(80).collect::<String>(), "another realm");
             self.swarm.behaviour_mut().gate.remember(theirs, now + FOREIGN);
             let _was_connected = self.swarm.disconnect_peer_id(theirs);
             self.bootstrap.lost(peer, Some("of another realm"), now);
@@ -269,9 +243,7 @@ impl Task {
             entry.used = now;
         }
         self.dirty = true;
-        for address in routes {
-            self.swarm.behaviour_mut().kad.add_address(&theirs, address);
-        }
+        self.set_routes(&theirs, routes);
         if new {
             self.bootstrap.member(peer);
             self.out.state(peer);
@@ -279,6 +251,26 @@ impl Task {
                 self.on_early(peer, early, now);
             }
             self.now_connected(peer, now);
+        }
+    }
+
+    /// Puts a peer into the routing table with these addresses, and no others: by itself the table would keep all that the
+    /// peer ever named.
+    fn set_routes(&mut self, theirs: &Theirs, routes: Vec<Multiaddr>) {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let key = kad::KBucketKey::from(*theirs);
+        let mut old: Vec<Multiaddr> = Vec::new();
+        if let Some(bucket) = kad.kbucket(*theirs) {
+            let entry = bucket.iter().find(|entry| *entry.node.key == key);
+            old.extend(entry.into_iter().flat_map(|entry| entry.node.value.iter().cloned()));
+        }
+        for address in &routes {
+            kad.add_address(theirs, address.clone());
+        }
+        for address in old {
+            if !routes.contains(&address::split_peer(address.clone()).0) {
+                kad.remove_address(theirs, &address);
+            }
         }
     }
 
@@ -319,75 +311,6 @@ impl Task {
         }
         self.dirty = true;
     }
-
-    /// Dials an address of the bootstrap.
-    pub(super) fn dial_address(&mut self, index: usize, at: Multiaddr, expected: Option<Theirs>, now: Instant) {
-        let options = match expected {
-            Some(peer) => {
-                DialOpts::peer_id(peer).condition(PeerCondition::Disconnected).addresses(vec![at.clone()]).build()
-            }
-            None => DialOpts::unknown_peer_id().address(at.clone()).build(),
-        };
-        let connection = options.connection_id();
-        let known = expected.and_then(|peer| peer_id::ours(&peer));
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                meter!(self, dials);
-                self.bootstrap.dialling(index, at, connection);
-            }
-            Err(DialError::DialPeerConditionFalse(_)) => {
-                // Connected already, or on the way: the end of that is told to the bootstrap too.
-                if let Some(peer) = known {
-                    self.bootstrap.found(index, peer, self.peers.get(&peer).is_some_and(Peer::is_member));
-                }
-            }
-            Err(DialError::NoAddresses) => {
-                // The swarm leaves out addresses that it listens on itself.
-                self.bootstrap.dialling(index, at, connection);
-                self.bootstrap.failed(connection, true, String::new, now);
-            }
-            Err(error) => self.bootstrap.not_dialled(index, problem(&error), now),
-        }
-    }
-
-    /// Makes a connection to a peer that something waits for.
-    pub(super) fn reach(&mut self, peer: PeerId, now: Instant) {
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if !entry.connections.is_empty() || entry.dialling {
-            return;
-        }
-        if !self.backoff.may_dial(&peer, now) {
-            meter!(self, dials_held_back);
-            self.give_up(peer);
-            return;
-        }
-        // The addresses are those of the gate's book, of identify, and of the routing table.
-        match self.swarm.dial(DialOpts::peer_id(entry.theirs).build()) {
-            Ok(()) => {
-                meter!(self, dials);
-                entry.dialling = true;
-            }
-            Err(DialError::DialPeerConditionFalse(_)) => entry.dialling = true,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "no dial");
-                if !matches!(error, DialError::NoAddresses) {
-                    self.backoff.failed(peer, now);
-                }
-                self.give_up(peer);
-            }
-        }
-    }
-
-    pub(super) fn dial_nearby(&mut self, theirs: Theirs, now: Instant) {
-        let Some(peer) = peer_id::ours(&theirs) else { return };
-        if theirs != self.theirs
-            && !self.swarm.is_connected(&theirs)
-            && self.backoff.may_dial(&peer, now)
-            && self.swarm.dial(DialOpts::peer_id(theirs).build()).is_ok()
-        {
-            meter!(self, dials);
-        }
-    }
 }
 
 fn count_down(counts: &mut HashMap<Theirs, u32>, of: &Theirs) {
@@ -412,19 +335,4 @@ fn listen_addresses(theirs: &Theirs, said: &[Multiaddr], near: bool) -> Vec<Mult
         }
     }
     listen
-}
-
-/// In one line, and bounded.
-fn problem(error: &DialError) -> String {
-    match error {
-        DialError::Transport(errors) => match errors.first() {
-            Some((_, error)) => short(&error.to_string()),
-            None => "no transport".into(),
-        },
-        other => short(&other.to_string()),
-    }
-}
-
-fn short(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }

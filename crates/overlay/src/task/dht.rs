@@ -33,6 +33,9 @@ const KEEPERS: usize = 20;
 /// How long to wait for more nodes to join before everything is published anew.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// Between two such publications at least.
+const RENEW: Duration = Duration::from_secs(5);
+
 /// Providers of one key that an answer has, at most.
 const FOUND: usize = 1024;
 
@@ -52,6 +55,7 @@ pub(super) struct Dht {
     pub(super) table: usize,
     /// Nodes joined, and everything is to be published anew at this time.
     renew: Option<Instant>,
+    renewed: Option<Instant>,
     expire: Instant,
     /// The next time that something is to be published, as far as known.
     next: Option<Instant>,
@@ -59,7 +63,15 @@ pub(super) struct Dht {
 
 impl Dht {
     pub(super) fn new(now: Instant) -> Self {
-        Self { queries: HashMap::new(), publications: 0, table: 0, renew: None, expire: now + EXPIRY, next: None }
+        Self {
+            queries: HashMap::new(),
+            publications: 0,
+            table: 0,
+            renew: None,
+            renewed: None,
+            expire: now + EXPIRY,
+            next: None,
+        }
     }
 }
 
@@ -143,7 +155,8 @@ impl Task {
             Event::RoutingUpdated { is_new_peer, .. } => {
                 self.count_table();
                 if is_new_peer && self.dht.table <= KEEPERS {
-                    self.dht.renew.get_or_insert(now + SETTLE);
+                    let earliest = self.dht.renewed.map_or(now, |renewed| renewed + RENEW).max(now + SETTLE);
+                    self.dht.renew.get_or_insert(earliest);
                 }
             }
             Event::UnroutablePeer { .. }
@@ -243,6 +256,7 @@ impl Task {
             }
         }
         if self.dht.renew.take_if(|renew| *renew <= now).is_some() {
+            self.dht.renewed = Some(now);
             self.renew_all(now);
         }
         if self.dht.table > 0 && self.dht.next.is_some_and(|next| next <= now) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::swarm::{ConnectionId, Stream};
 use sinew_wire::PeerId;
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::Inbound;
 use crate::MAX_MESSAGE;
 use crate::mailbox::Mailbox;
 use crate::status::Meters;
@@ -96,7 +96,7 @@ pub(super) async fn write(
     Written { peer, token, problem }
 }
 
-/// Writes what is left in a mailbox, on a stream that is open. For the end.
+/// One of a bounded number. Given back when it is dropped.
 pub(super) struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -119,7 +119,7 @@ impl Drop for Counted {
 pub(super) async fn read(
     from: PeerId,
     mut stream: Stream,
-    inbox: mpsc::Sender<(PeerId, Bytes)>,
+    inbox: mpsc::Sender<Inbound>,
     _place: Counted,
     meters: Arc<Meters>,
 ) {

@@ -4,27 +4,32 @@
 //! |---|---|
 //! | `mod` | state, loop, listeners |
 //! | `bootstrap` | addresses to begin with |
+//! | `close` | the end |
 //! | `connections` | who is connected, and of which realm |
 //! | `dht` | provider records |
+//! | `dials` | who is dialled, and what became of it |
 //! | `lane` | the way of messages to one peer |
 //! | `out` | events on their way to the membership |
 //! | `peer` | what is known of one peer |
 //! | `relays` | reservations |
+//! | `requests` | requests, ours and those of others |
 //! | `sweep` | what is done every second, and the snapshots |
-//! | `traffic` | messages, requests, links |
+//! | `traffic` | messages and links |
 
 mod bootstrap;
+mod close;
 mod connections;
 mod dht;
+mod dials;
 mod lane;
 mod out;
 mod peer;
 mod relays;
+mod requests;
 mod sweep;
 mod traffic;
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,12 +70,6 @@ const ASKS: usize = 512;
 /// Messages that were read and wait for the task.
 const INBOX: usize = 64;
 
-/// How long waiting messages may still be written when the overlay shuts down.
-const FLUSH: Duration = Duration::from_millis(500);
-
-/// How long connections may take to close.
-const CLOSE: Duration = Duration::from_secs(1);
-
 /// Counts one.
 macro_rules! meter {
     ($task:expr, $name:ident) => {
@@ -81,6 +80,9 @@ macro_rules! meter {
     }};
 }
 pub(crate) use meter;
+
+/// A message that was read, and its sender.
+type Inbound = (PeerId, Bytes);
 
 /// What a task of ours came back with.
 enum Note {
@@ -114,7 +116,7 @@ pub(crate) struct Task {
     events: mpsc::Sender<Event>,
     asks: mpsc::Sender<Ask>,
     replies: (mpsc::Sender<Reply>, mpsc::Receiver<Reply>),
-    inbox: (mpsc::Sender<(PeerId, Bytes)>, mpsc::Receiver<(PeerId, Bytes)>),
+    inbox: (mpsc::Sender<Inbound>, mpsc::Receiver<Inbound>),
     tasks: JoinSet<Note>,
     out: Out,
 
@@ -286,12 +288,9 @@ impl Task {
             }
             self.deliver();
         }
-        self.close().await;
         let ended = self.ended.take();
-        let sockets: Vec<SocketAddr> = self.swarm.listeners().filter_map(address::quic_socket).collect();
         // Everything is gone before it is said so.
-        drop(self);
-        freed(&sockets).await;
+        self.end().await;
         if let Some(ended) = ended {
             let _gone = ended.send(());
         }
@@ -356,54 +355,6 @@ impl Task {
         self.next_number += 1;
         self.next_number
     }
-
-    /// Lets messages out that wait for connected peers, then closes everything.
-    async fn close(&mut self) {
-        let flushed = async {
-            let mut look = time::interval(Duration::from_millis(5));
-            while self.peers.values().any(|peer| peer.is_member() && !peer.lane.is_empty()) {
-                tokio::select! {
-                    event = self.swarm.select_next_some() => self.on_swarm(event),
-                    Some(Ok(note)) = self.tasks.join_next() => self.on_note(note),
-                    _ = look.tick() => {}
-                }
-            }
-        };
-        let _in_time = timeout(FLUSH, flushed).await;
-        self.stop_lanes();
-        let stopped = async {
-            while !self.tasks.is_empty() && self.peers.values().any(Peer::is_writing) {
-                tokio::select! {
-                    event = self.swarm.select_next_some() => self.on_swarm(event),
-                    Some(Ok(note)) = self.tasks.join_next() => self.on_note(note),
-                }
-            }
-        };
-        let _in_time = timeout(FLUSH, stopped).await;
-        let connected: Vec<Theirs> = self.swarm.connected_peers().copied().collect();
-        for peer in connected {
-            let _was_connected = self.swarm.disconnect_peer_id(peer);
-        }
-        let closed = async {
-            while self.swarm.connected_peers().next().is_some() {
-                let _ends = self.swarm.select_next_some().await;
-            }
-        };
-        let _in_time = timeout(CLOSE, closed).await;
-        self.tasks.shutdown().await;
-    }
-}
-
-/// Waits until the sockets of QUIC are closed. Their own task does it, when the last packets are out, and cannot be asked:
-/// so it is tried whether the ports are free, for a second at most.
-async fn freed(sockets: &[SocketAddr]) {
-    let free = async {
-        let mut look = time::interval(Duration::from_millis(10));
-        while !sockets.iter().all(|socket| UdpSocket::bind(socket).is_ok()) {
-            look.tick().await;
-        }
-    };
-    let _in_time = timeout(CLOSE, free).await;
 }
 
 /// Waits until an event can be handed over, or nobody listens.

@@ -117,7 +117,7 @@ pub(super) struct Peer {
     pub(super) connections: Vec<Connection>,
     /// It said that it is of our realm. A number that differs each time it becomes so.
     pub(super) member: Option<u64>,
-    /// Since when there is a connection.
+    /// Since when there is a connection, or a dial under way.
     pub(super) since: Instant,
     /// When something of ours last used it.
     pub(super) used: Instant,
@@ -130,6 +130,8 @@ pub(super) struct Peer {
     pub(super) lane: Lane,
     pub(super) waiting: Vec<Want>,
     pub(super) early: Vec<Early>,
+    /// How often its direct addresses were tried while it was behind a relay, and when they are next.
+    pub(super) straighten: (u32, Instant),
     /// Requests of ours under way.
     pub(super) asked: usize,
     /// A dial is under way, ours or of one of the protocols.
@@ -152,6 +154,7 @@ impl Peer {
             lane: Lane::new(now),
             waiting: Vec::new(),
             early: Vec::new(),
+            straighten: (0, now),
             asked: 0,
             dialling: false,
         }
@@ -173,7 +176,7 @@ impl Peer {
             .iter()
             .filter(|connection| !connection.closing)
             .min_by_key(|connection| (connection.relayed, connection.dialled != smaller_dials, connection.opened))
-            .or(self.connections.first())
+            .or_else(|| self.connections.first())
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {

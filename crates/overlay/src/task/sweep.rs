@@ -24,6 +24,9 @@ const DEAD: Duration = Duration::from_secs(8);
 /// How long a peer may take to say who it is.
 const UNIDENTIFIED: Duration = Duration::from_secs(5);
 
+/// A dial whose end was not told for so long is taken for failed.
+const STUCK: Duration = Duration::from_secs(30);
+
 /// How long a connection beside a better one is kept, so that both sides have moved to the better one.
 const DUPLICATE: Duration = Duration::from_secs(3);
 
@@ -44,6 +47,7 @@ impl Task {
         let mut close: Vec<(ConnectionId, Reason)> = Vec::new();
         let mut disconnect: Vec<Theirs> = Vec::new();
         let mut lanes: Vec<PeerId> = Vec::new();
+        let mut stuck: Vec<PeerId> = Vec::new();
         for peer in self.peers.values_mut() {
             for connection in &mut peer.connections {
                 if late > SWEEP {
@@ -52,6 +56,9 @@ impl Task {
             }
             peer.waiting.retain(|want| !want.is_given_up());
             if peer.connections.is_empty() {
+                if now.saturating_duration_since(peer.since) > STUCK {
+                    stuck.push(peer.id);
+                }
                 continue;
             }
             if peer.member.is_none() {
@@ -89,9 +96,13 @@ impl Task {
         for theirs in disconnect {
             let _was_connected = self.swarm.disconnect_peer_id(theirs);
         }
+        for peer in stuck {
+            self.give_up(peer);
+        }
         for peer in lanes {
             self.open_lane(peer, now);
         }
+        self.straighten(now);
         for theirs in self.nearby.iter().copied().collect::<Vec<_>>() {
             self.dial_nearby(theirs, now);
         }
