@@ -395,10 +395,10 @@ async fn of_several_addresses_the_first_that_works_wins() {
         )
     };
     let dialling = async {
-        let started = std::time::Instant::now();
-        let stagger = std::time::Duration::from_millis(20);
+        let started = Instant::now();
+        let stagger = Duration::from_millis(20);
         let link = dialer.dial_first(&addresses, server.peer_id(), stagger).await.unwrap();
-        assert!(started.elapsed() < std::time::Duration::from_secs(2), "did not wait for the mute one");
+        assert!(started.elapsed() < Duration::from_secs(2), "did not wait for the mute one");
         let (reader, mut writer) = link.split();
         writer.send(&mut vec![frame(FrameKind::Control, b"hello")]).await.unwrap();
         (reader, writer)

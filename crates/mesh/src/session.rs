@@ -149,7 +149,8 @@ async fn serve(
     let resumed = match resumed {
         Ok(resumed) => resumed,
         Err(end) => {
-            if !matches!(end, End::Broken(_) | End::Peer(_)) {
+            // The next link waits for this one to end: no time for words.
+            if !matches!(end, End::Broken(_) | End::Peer(_) | End::Closed(Closed::Replaced)) {
                 shake.refuse(end.goodbye(context)).await;
             }
             return end;

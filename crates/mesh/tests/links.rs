@@ -151,6 +151,7 @@ async fn the_pool_keeps_its_bound_and_serves_everybody_in_turn() {
     }
     hub.meets(OTHERS).await;
     for (node, _) in &others {
+        node.meets(OTHERS).await;
         node.settled(OTHERS as u32).await;
     }
     let mut publisher = hub.client(1);

@@ -24,7 +24,7 @@ pub struct PoolConfig {
     pub backoff_min: Duration,
     /// Longest pause between dials. Default 30 s.
     pub backoff_max: Duration,
-    /// A link that broke before it was so old counts as a dial that failed, so that a flapping path is not dialled
+    /// A link that broke, or that the peer closed, before it was so old counts as a dial that failed, so that a flapping path is not dialled
     /// without end. Default 5 s.
     pub stable: Duration,
 }
@@ -82,9 +82,10 @@ impl Closed {
         }
     }
 
-    /// Whether the path or the peer is to blame, so that dialling again at once would be of no use.
+    /// Whether the path or the peer is to blame, so that dialling again at once would be of little use. A peer that hangs up
+    /// at once would otherwise be dialled at once, for ever.
     const fn is_failure(self) -> bool {
-        matches!(self, Self::Lost | Self::Refused)
+        matches!(self, Self::Lost | Self::Refused | Self::Peer)
     }
 }
 
