@@ -112,7 +112,7 @@ impl PubSub {
     pub fn add_remote(&self, node: PeerId) -> Arc<Remote> {
         let number = self.0.next_node.fetch_add(1, Ordering::Relaxed);
         self.0.remotes.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Remote::new(node, number, Arc::clone(&self.0.shared)))
+        Arc::new(Remote::new(node, number, self.first_count(), Arc::clone(&self.0.shared)))
     }
 
     /// What the subscriptions of another node to a pattern come to; `None` when there are none any more. From the return
@@ -169,7 +169,13 @@ impl PubSub {
 
     /// The receiving half for the time that another node runs.
     pub fn inbound(&self, remote: &Arc<Remote>) -> Inbound {
-        Inbound::new(self.clone(), Arc::clone(remote))
+        Inbound::new(self.clone(), Arc::clone(remote), self.first_count())
+    }
+
+    /// Where something begins to count that another node must not take for its predecessor: anywhere, with more than enough
+    /// room above.
+    fn first_count(&self) -> u64 {
+        self.0.hasher.hash_one(self.0.next_key.fetch_add(1, Ordering::Relaxed)) >> 1
     }
 
     /// A publisher for one session. Results and answers to barriers go to its outbox.

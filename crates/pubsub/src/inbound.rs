@@ -33,7 +33,7 @@ const IDLE_SEARCH: usize = 64;
 /// The receiving half of what another node sends: takes its frames, for as long as that node runs (its epoch).
 ///
 /// The reader of the link owns it while the link lasts, and hands it to the next one: its count goes on, and so does
-/// what is parked in it. A node that starts anew gets a new one.
+/// what is parked in it, which wants to be advanced between two links as well. A node that starts anew gets a new one.
 ///
 /// Each publisher of that node has its own place in line: one whose runs wait for a slow subscriber delays nobody
 /// else's, and once [`crate::ForwardConfig::hold_bytes`] of it wait, its node is asked to hold it back.
@@ -69,11 +69,11 @@ struct Source {
 }
 
 impl Inbound {
-    pub(crate) fn new(hub: PubSub, remote: Arc<Remote>) -> Self {
+    pub(crate) fn new(hub: PubSub, remote: Arc<Remote>, received: u64) -> Self {
         Self {
             hub,
             remote,
-            received: 0,
+            received,
             unacknowledged: (0, 0),
             acknowledge_at: None,
             // The bound is kept by `make_room`, which prefers to forget one that is idle.
@@ -92,8 +92,10 @@ impl Inbound {
         &self.remote
     }
 
-    /// Counted frames taken since the node started: what the handshake of a link tells it. To be read only when no
-    /// other link feeds this any more.
+    /// Counted frames taken so far: what the handshake of a link tells the node. To be read only when no other link feeds
+    /// this any more.
+    ///
+    /// It begins anywhere, so that the node notices when this was made anew.
     pub const fn received(&self) -> u64 {
         self.received
     }

@@ -65,6 +65,7 @@ struct State {
     owed_ack: Option<u64>,
     missed: Missed,
     held: HashMap<Origin, Held>,
+    /// Begins anywhere, so that a late result for a former remote of the same node fits none of this one.
     last_token: u64,
     /// Runs whose result is to come: the publisher's account, and the deliveries expected.
     open: HashMap<u64, (Arc<Ack>, u64)>,
@@ -118,7 +119,7 @@ pub struct RemoteStats {
 }
 
 impl Remote {
-    pub(crate) fn new(node: PeerId, number: u64, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(node: PeerId, number: u64, last_token: u64, shared: Arc<Shared>) -> Self {
         let config = &shared.forwarding;
         let limits = Limits { messages: config.max_queue_messages, bytes: config.max_queue_bytes };
         let state = State {
@@ -131,7 +132,7 @@ impl Remote {
             owed_ack: None,
             missed: Missed::default(),
             held: HashMap::new(),
-            last_token: 0,
+            last_token,
             open: HashMap::new(),
             prune_at: 1024,
             forwarded: 0,
@@ -175,7 +176,7 @@ impl Remote {
     /// goodbye into it. The outbox of an earlier link gives nothing more.
     ///
     /// A `received` that can't be (less than was acknowledged, or more than was ever written) means that the node has
-    /// started anew: what was in flight is then lost, counted as [`DropReason::NodeGone`], and unknown to those who wait
+    /// started anew, or knows us anew: what was in flight is then lost, counted as [`DropReason::NodeGone`], and unknown to those who wait
     /// for a confirmation.
     pub fn link_up(self: &Arc<Self>, received: u64, window: u64, features: Features) -> Arc<Outbox> {
         let outbox = Outbox::new(features);

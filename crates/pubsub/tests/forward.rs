@@ -377,6 +377,34 @@ async fn a_node_that_started_anew_loses_what_was_in_flight_and_gets_the_rest() {
     assert_eq!(there.payloads(1), ["4"]);
 }
 
+/// Also where nothing was ever acknowledged, and the counts alone would not tell.
+#[tokio::test]
+async fn a_node_that_knows_us_anew_is_told_apart_from_the_first_frame_on() {
+    let mut mesh = Mesh::new(2);
+    let there = mesh.nodes[1].service.client(2);
+    there.subscribe(1, "a");
+    mesh.share_interest();
+    mesh.connect(0, 1);
+    let mut publisher = mesh.nodes[0].service.client(1);
+    publisher.publish_with("a", &["1"], acked());
+    mesh.write(0, 1, 1 << 20);
+    mesh.read(0, 1, usize::MAX);
+    // The other node takes us for gone, and meets us again.
+    mesh.meet(1, 0);
+    mesh.connect(0, 1);
+    mesh.settle();
+    assert_eq!(confirm_all(&there), 1, "once");
+    mesh.settle();
+    let result = results(&publisher)[0];
+    assert_eq!((result.matched, result.delivered, result.unknown), (1, 0, 1));
+    publisher.publish_with("a", &["2"], acked());
+    mesh.settle();
+    assert_eq!(confirm_all(&there), 1);
+    mesh.settle();
+    let result = results(&publisher)[0];
+    assert_eq!((result.matched, result.delivered), (1, 1));
+}
+
 #[tokio::test]
 async fn an_older_link_takes_nothing_any_more() {
     let mut mesh = Mesh::new(2);
@@ -492,8 +520,6 @@ fn publishers(mesh: &Mesh) -> Vec<Client> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
     /// Whatever links do, below overload everything arrives once and in order, and acknowledgements are exact.
     #[test]
     fn broken_links_lose_and_repeat_nothing(
@@ -638,14 +664,14 @@ proptest! {
                 got.entry((*group, key)).or_default().extend(numbers);
             }
         }
-        for group in 0..names.len() {
+        for (group, name) in names.iter().enumerate() {
             for (key, count) in &sent {
                 let topic = key.split_once('/').expect("is made so").1;
                 let heard = members.iter().any(|(_, of, at)| *of == group && pattern(patterns[*at]).matches(topic));
                 let mut numbers = got.remove(&(group, key.clone())).unwrap_or_default();
                 numbers.sort_unstable();
                 let expected: Vec<u64> = if heard { (0..*count).collect() } else { Vec::new() };
-                prop_assert_eq!(numbers, expected, "{} in {}", key, names[group]);
+                prop_assert_eq!(numbers, expected, "{} in {}", key, name);
             }
         }
         prop_assert!(got.is_empty());

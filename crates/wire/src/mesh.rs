@@ -11,9 +11,10 @@ use crate::{DecodeError, Features, FrameKind, PeerId, codec, forward, frame};
 /// [`crate::Control`] frames that mean the same between nodes are used as they are: `Hello`, `Goodbye`, `Ping` and
 /// `Pong`. Variants are encoded by their position: new ones go to the end, and golden tests hold the bytes.
 ///
-/// Forward frames are counted: each side knows how many it took from the other node since that one started
-/// (`received`), over all links there were between the two. That is what both tell each other on a new link, so that
-/// what a broken one lost is sent again and nothing twice.
+/// Frames that must arrive are counted: forward frames, and [`MeshControl::ForwardResult`], [`MeshControl::Hold`],
+/// [`MeshControl::Release`] and [`MeshControl::Missed`]. Each side knows how many it took from the other (`received`),
+/// over all links there were between the two, from a number that it chose when it first met that node's epoch. That is
+/// what both tell each other on a new link, so that what a broken one lost is sent again and nothing twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum MeshControl {
@@ -21,7 +22,7 @@ pub enum MeshControl {
     Accepted {
         /// Epoch of the accepting node.
         instance: u64,
-        /// Forward frames it took from the dialling node's epoch so far.
+        /// Counted frames it took from the dialling node's epoch so far.
         received: u64,
         /// Entry bytes that may be on their way to it without a [`MeshControl::ForwardAck`].
         window: u64,
@@ -30,15 +31,15 @@ pub enum MeshControl {
     },
     /// The dialling node's answer to that. From here on both may send forward frames.
     Resume {
-        /// Forward frames it took from the accepting node's epoch so far.
+        /// Counted frames it took from the accepting node's epoch so far.
         received: u64,
         /// Entry bytes that may be on their way to it without a [`MeshControl::ForwardAck`].
         window: u64,
     },
-    /// So many forward frames of your epoch were taken. Frees the sender's window, and the memory of what it kept to send
+    /// So many counted frames of your epoch were taken. Frees the sender's window, and the memory of what it kept to send
     /// again.
     ForwardAck {
-        /// Count since the start of the epoch.
+        /// The count so far.
         received: u64,
     },
     /// What became of a forwarded run that asked for a result. Counts are of deliveries, as in [`crate::PublishResult`].

@@ -143,6 +143,12 @@ impl Mesh {
         self.peer(b, a).transit.iter().map(|(_, body)| body.len()).sum()
     }
 
+    /// The token of the last run that `a` has written.
+    pub(crate) fn token_on_the_way(&self, a: usize, b: usize) -> u64 {
+        let (_, body) = self.peer(b, a).transit.back().expect("a frame is on its way");
+        ForwardHeader::decode(body).expect("valid").0.ack
+    }
+
     /// Node `b` reads up to so many of the frames that `a` has written.
     pub(crate) fn read(&mut self, a: usize, b: usize, frames: usize) {
         self.try_read(a, b, frames).expect("nodes speak well to each other");
