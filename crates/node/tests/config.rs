@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use sinew_node::{Config, ConfigError, KEYS, Key, Loader, LogFormat, Origin};
+use sinew_node::{Config, ConfigError, KEYS, Key, Loader, LogFormat, Mesh, Origin};
 
 fn read(text: &str) -> Result<sinew_node::Loaded, ConfigError> {
     Loader::new(Config::default()).toml(Path::new("sinew.toml"), text)?.finish()
@@ -147,6 +147,30 @@ fn every_key_has_one_name_one_variable_and_a_value() {
 }
 
 #[test]
+fn the_mesh_is_configured_by_table_and_by_flag() {
+    let table = read("[mesh]\nlisten = \"off\"\nbootstrap = [\"/dns4/a/tcp/4500\"]\nuse_relays = \"always\"\n")
+        .expect("is fine");
+    assert_eq!(table.config.mesh.listeners(), [""; 0]);
+    let flags =
+        read("mesh = [\"/ip4/127.0.0.1/tcp/1\"]\nbootstrap = \"/dns4/a/tcp/1,/dns4/b/tcp/1\"\n").expect("is fine");
+    assert_eq!(flags.config.mesh.listeners(), ["/ip4/127.0.0.1/tcp/1"]);
+    assert_eq!(flags.config.mesh.bootstrap.len(), 2);
+    assert_eq!(
+        (key("mesh").variable(), key("mesh.bootstrap").variable()),
+        ("SINEW_MESH".into(), "SINEW_BOOTSTRAP".into())
+    );
+    for (wrong, key) in [
+        ("mesh = \"/ip4/0.0.0.0/tcp/1\"", "mesh.listen"),
+        ("bootstrap = \"node1:4500\"", "mesh.bootstrap"),
+        ("[mesh]\nadvertise = \"unix:///run/s.sock\"", "mesh.advertise"),
+        ("[mesh]\npool_max = 0", "mesh.pool_max"),
+    ] {
+        let error = read(wrong).expect_err(wrong).to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
 fn what_is_shown_reads_back() {
     let file = "admin = \"off\"\nrealm = \"a\"\ndata_dir = \"/var/\\\"odd\\\"\"\n[log]\nformat = \"json\"\n\
                 [limits]\nqueue_memory = \"1GiB\"\ndedup_window = \"1m 30s\"\nmax_clients = 0x10\n";
@@ -157,7 +181,11 @@ fn what_is_shown_reads_back() {
     let again = read(&shown).unwrap_or_else(|e| panic!("{e}\n{shown}"));
     assert_eq!(again.config.listeners(), loaded.config.listeners());
     assert_eq!(again.config.identity_file(), loaded.config.identity_file());
-    let fixed = |config: &Config| Config { listen: None, identity: None, ..config.clone() };
+    assert_eq!(again.config.mesh.listeners(), loaded.config.mesh.listeners());
+    let fixed = |config: &Config| {
+        let mesh = Mesh { listen: None, ..config.mesh.clone() };
+        Config { listen: None, identity: None, mesh, ..config.clone() }
+    };
     assert_eq!(fixed(&again.config), fixed(&loaded.config), "\n{shown}");
     assert!(shown.contains("queue_memory = \"1GiB\""), "{shown}");
     assert!(shown.lines().any(|line| line.starts_with("realm = \"a\"") && line.ends_with("# sinew.toml:2")), "{shown}");

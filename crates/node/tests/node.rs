@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use sinew_node::{Address, Config, Node, StartError, StorageError};
+use sinew_node::{Address, Config, Mesh, Node, StartError, StorageError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ fn config(dir: Option<&Path>) -> Config {
         listen: Some(listen),
         data_dir: dir.map(Path::to_owned),
         admin: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        mesh: Mesh { listen: Some(vec!["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()]), ..Mesh::default() },
         ..Config::default()
     }
 }
@@ -49,7 +50,7 @@ async fn a_started_node_is_ready_and_shows_itself() {
     assert_eq!(status, 200, "{body}");
     assert_eq!(body["open"], false);
     let passing = body["passing"].as_array().map_or(0, Vec::len);
-    assert_eq!(passing, 7, "serving, queue memory, workers, runtime, three listeners: {body}");
+    assert_eq!(passing, 8, "serving, queue memory, workers, runtime, overlay, three listeners: {body}");
     assert_eq!(get(&node, "/livez").await.0, 200);
 
     let (_, body) = get(&node, "/api/v1/node").await;
