@@ -72,31 +72,45 @@ impl Shared {
 
     /// What other nodes have of a service that the cache does not know.
     async fn elsewhere(self: &Arc<Self>, name: &str, is_here: bool, limit: Duration) -> Outcome {
+        let begun = Instant::now();
+        let (outcome, joined) = self.join(name, is_here, limit).await;
+        let left = limit.saturating_sub(begun.elapsed());
+        // Somebody else's fetch may have had its time already: who came late gets one of its own.
+        if joined && !left.is_zero() && matches!(outcome, Outcome::TimedOut | Outcome::Refused(_)) {
+            return self.join(name, is_here, left).await.0;
+        }
+        outcome
+    }
+
+    /// Waits for the fetch of a name, which is begun if there is none. Gives whether there was one.
+    async fn join(self: &Arc<Self>, name: &str, is_here: bool, limit: Duration) -> (Outcome, bool) {
         let alone = self.is_alone();
+        let mut joined = false;
         let mut done = {
             let now = Instant::now();
             let mut state = self.state.lock();
             // Somebody else may have been quicker.
             if let Some(entry) = self.cached_entry(name, is_here, now) {
-                return Outcome::Known(entry);
+                return (Outcome::Known(entry), false);
             }
             if let Some(flight) = state.flights.get(name) {
+                joined = true;
                 flight.done.clone()
             } else {
                 let nodes = state.directory.nodes_of(name, self.turn(), self.config.nodes_asked);
                 if nodes.is_empty() && is_here {
                     let entry = Arc::new(Entry::here_only(now, self.config.cache_ttl));
                     self.entries.insert(name.into(), Arc::clone(&entry));
-                    return Outcome::Known(entry);
+                    return (Outcome::Known(entry), false);
                 }
-                let Some(overlay) = self.overlay.clone() else { return self.nobody(now) };
+                let Some(overlay) = self.overlay.clone() else { return (self.nobody(now), false) };
                 if nodes.is_empty() && alone {
-                    return self.nobody(now);
+                    return (self.nobody(now), false);
                 }
                 let Ok(permit) = Arc::clone(&self.fetches).try_acquire_owned() else {
                     self.metrics.limit_refused(Limit::Lookups).inc();
                     let allowed = self.config.fetches as u64;
-                    return Outcome::Refused(Refusal::Limit { limit: Limit::Lookups, allowed });
+                    return (Outcome::Refused(Refusal::Limit { limit: Limit::Lookups, allowed }), false);
                 };
                 state.flown += 1;
                 let number = state.flown;
@@ -114,11 +128,12 @@ impl Shared {
                 done
             }
         };
-        match timeout(limit, done.wait_for(Option::is_some)).await {
+        let outcome = match timeout(limit, done.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => outcome.clone().unwrap_or(Outcome::TimedOut),
             Ok(Err(_ended)) => unavailable("the look-up has ended early"),
             Err(_) => Outcome::TimedOut,
-        }
+        };
+        (outcome, joined)
     }
 
     /// Nobody to ask. Whether that is all there is to say, depends.
