@@ -9,7 +9,14 @@ use crate::exit::Code;
 use crate::output::Output;
 
 pub(crate) async fn run(check: Healthcheck, common: Common, output: Output) -> anyhow::Result<Code> {
-    let (status, report) = admin::get(&check.admin, "/readyz", common.timeout).await?;
+    let (status, report) = match admin::get(&check.admin, "/readyz", common.timeout).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            output.error(format_args!("{error:#}"));
+            // Docker gives other codes than 0 and 1 no meaning.
+            return Ok(Code::Failure);
+        }
+    };
     let ready = status == 200;
     let words = if ready { "ready".to_owned() } else { format!("not ready: {}", failing(&report)) };
     output.result(&json!({ "ready": ready, "status": status, "report": report }), words)?;
