@@ -24,6 +24,8 @@ mod counters;
 mod detector;
 mod error;
 mod membership;
+#[cfg(test)]
+mod model;
 mod output;
 mod packet;
 mod published;

@@ -122,9 +122,10 @@ impl Published {
         (base, changes)
     }
 
-    /// What changed after a version.
-    pub(crate) fn page(&self, epoch: u64, after: u64) -> Page {
-        let reset = after > 0 && after < self.floor || after > self.version;
+    /// What changed after a version, for one who has to hear of removals since another: who was told everything from
+    /// the beginning needs none that came before that.
+    pub(crate) fn page(&self, epoch: u64, after: u64, since: u64) -> Page {
+        let reset = after > 0 && since < self.floor || after > self.version;
         let start = if reset { 0 } else { after };
         let (mut changes, mut room, mut more) = (Vec::new(), PAGE_ROOM, false);
         let mut upto = self.version;
@@ -143,7 +144,7 @@ impl Published {
             room = room.saturating_sub(size);
             changes.push(change);
         }
-        Page { epoch, reset, upto, more, changes }
+        Page { epoch, reset, version: self.version, upto, more, changes }
     }
 }
 

@@ -15,8 +15,8 @@ pub(crate) struct Replica {
     interests: usize,
     services: usize,
     bytes: usize,
-    /// What is told anew, since the member does not remember what was removed.
-    reset: Option<Reset>,
+    /// What comes in several pages, and is not complete.
+    telling: Option<Telling>,
     round: u32,
 }
 
@@ -27,10 +27,21 @@ struct Held {
     round: u32,
 }
 
+/// While pages are missing nothing is known up to any later version: what changed twice is told last.
 #[derive(Debug, Clone, Copy)]
-struct Reset {
-    /// What was told anew up to here.
-    after: u64,
+struct Telling {
+    asked: Asked,
+    /// It began with the first key that there is: what does not occur in it is gone.
+    whole: bool,
+}
+
+/// Where a page goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// After this version.
+    pub(crate) after: u64,
+    /// Removals since this version matter.
+    pub(crate) since: u64,
 }
 
 /// What became of a key.
@@ -42,11 +53,11 @@ impl Replica {
         self.version
     }
 
-    /// After which version the next page has to go on.
-    pub(crate) const fn next(&self) -> u64 {
-        match self.reset {
-            Some(reset) => reset.after,
-            None => self.version,
+    /// Where the next page has to go on.
+    pub(crate) const fn next(&self) -> Asked {
+        match self.telling {
+            Some(telling) => telling.asked,
+            None => Asked { after: self.version, since: self.version },
         }
     }
 
@@ -75,49 +86,60 @@ impl Replica {
         spare: usize,
         told: &mut Vec<Told>,
     ) -> Result<(), Refused> {
-        if self.reset.is_some() || base > self.version || version <= self.version {
+        let whole = self.telling.is_some_and(|telling| telling.whole);
+        if whole || base > self.version || version <= self.version {
             return Ok(());
         }
         let news: Vec<Change> = changes.iter().filter(|change| change.version > self.version).cloned().collect();
         self.take(news, config, spare, told)?;
         self.version = version;
+        self.telling = None;
         Ok(())
     }
 
-    /// Takes a checked page that was asked for after `asked`. Says whether there is more to ask for.
+    /// Takes a checked page, for which was `asked`. Says whether there is more to ask for.
     pub(crate) fn apply_page(
         &mut self,
-        asked: u64,
+        asked: Asked,
         page: Page,
         config: &MembershipConfig,
         spare: usize,
         told: &mut Vec<Told>,
     ) -> Result<bool, Refused> {
-        if page.reset {
-            self.round = self.round.wrapping_add(1);
-            self.reset = Some(Reset { after: 0 });
-        } else if asked != self.next() {
+        if asked != self.next() {
             // Something else has brought us further meanwhile: what is missing is asked for from there.
             #[cfg(not(feature = "planted-bug-1"))]
-            return Ok(page.more || self.next() < page.upto);
+            return Ok(page.more || self.next().after < page.upto);
         }
-        let upto = page.upto;
+        let begins = page.reset || asked.after == 0;
+        let before = if begins { None } else { self.telling };
+        if begins {
+            self.round = self.round.wrapping_add(1);
+            self.telling = None;
+        }
+        let whole = begins || before.is_some_and(|telling| telling.whole);
+        let since = match before {
+            Some(telling) if telling.whole => telling.asked.since,
+            _ if whole => page.version,
+            _ => page.upto,
+        };
+        if page.more || begins {
+            // Also should there be no room for all of it: it is not complete then.
+            let after = if page.more { page.upto } else { 0 };
+            self.telling = Some(Telling { asked: Asked { after, since }, whole });
+        }
         self.take(page.changes, config, spare, told)?;
-        match &mut self.reset {
-            Some(reset) if page.more => reset.after = upto,
-            Some(_) => self.finish_reset(upto, told),
-            None => self.version = self.version.max(upto),
+        if !page.more {
+            if whole {
+                self.drop_stale(told);
+            }
+            self.telling = None;
+            self.version = self.version.max(page.upto);
         }
         Ok(page.more)
     }
 
     /// Whatever was not told anew is gone.
-    fn finish_reset(&mut self, version: u64, told: &mut Vec<Told>) {
-        self.drop_stale(told);
-        self.reset = None;
-        self.version = version;
-    }
-
     fn drop_stale(&mut self, told: &mut Vec<Told>) {
         let round = self.round;
         let stale: Vec<Key> =
@@ -144,8 +166,8 @@ impl Replica {
                 continue;
             };
             if !self.has_room(&change.key, &value, config, ceiling) {
-                // What is about to go anyway can go first.
-                if self.reset.is_some() {
+                // What is told anew may bring back what is dropped here; it has no room until then.
+                if self.telling.is_some_and(|telling| telling.whole) {
                     self.drop_stale(told);
                 }
                 if !self.has_room(&change.key, &value, config, ceiling) {

@@ -114,8 +114,8 @@ pub(crate) enum Request {
     Compare { record: Blob, buckets: Vec<u64> },
     /// The records of these.
     Records { peers: Vec<PeerId> },
-    /// What you published in this epoch, after this version.
-    Pull { epoch: u64, after: u64 },
+    /// What you published in this epoch, after this version; I need no removals before the other one.
+    Pull { epoch: u64, after: u64, since: u64 },
     /// Here is my record. What do you hold of what I published?
     Confirm { record: Blob },
 }
@@ -145,6 +145,8 @@ pub(crate) struct Page {
     pub(crate) epoch: u64,
     /// The changes are not told one by one any more: this begins with the first key that there is.
     pub(crate) reset: bool,
+    /// What the newest version is.
+    pub(crate) version: u64,
     pub(crate) upto: u64,
     pub(crate) more: bool,
     pub(crate) changes: Vec<Change>,

@@ -330,7 +330,7 @@ fn pulling(node: &mut Membership, peer: &Key25519, version: usize, now: Instant)
 
 fn page(changes: Vec<Change>) -> Vec<u8> {
     let upto = changes.last().map_or(0, |change| change.version);
-    wire::encode(&Response::Page(Page { epoch: 100, reset: false, upto, more: false, changes }))
+    wire::encode(&Response::Page(Page { epoch: 100, reset: false, version: upto, upto, more: false, changes }))
 }
 
 fn pattern(number: usize) -> Change {

@@ -101,8 +101,8 @@ impl Own {
         self.published.set(key, value, config)
     }
 
-    pub(super) fn page(&self, after: u64) -> Page {
-        self.published.page(self.info.epoch, after)
+    pub(super) fn page(&self, after: u64, since: u64) -> Page {
+        self.published.page(self.info.epoch, after, since)
     }
 
     /// Whether the node may contradict again that it is down.

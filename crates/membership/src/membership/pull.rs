@@ -10,7 +10,7 @@ use super::member::Pull;
 use super::requests::Purpose;
 use crate::packet::Identity;
 use crate::record::check_changes;
-use crate::replica::Told;
+use crate::replica::{Asked, Told};
 use crate::wire::{Page, Request};
 use crate::{Event, Record, Refused};
 
@@ -63,31 +63,31 @@ impl Membership {
         while self.asks.len() < self.config.max_requests && self.outputs.len() < self.config.max_outputs {
             let Some(peer) = self.pulls.pop_front() else { break };
             let Some(member) = self.table.get_up(&peer).filter(|member| member.pull == Pull::Queued) else { continue };
-            let (id, after) = (member.identity(), member.replica.next());
-            let request = Request::Pull { epoch: id.epoch, after };
-            let asked = self.ask(peer, &request, Purpose::Pull { id, after }, now);
+            let (id, asked) = (member.identity(), member.replica.next());
+            let request = Request::Pull { epoch: id.epoch, after: asked.after, since: asked.since };
+            let number = self.ask(peer, &request, Purpose::Pull { id, asked }, now);
             if let Some(member) = self.table.get_up(&peer) {
-                member.pull = asked.map_or(Pull::Later(now + PAUSE), Pull::Asked);
+                member.pull = number.map_or(Pull::Later(now + PAUSE), Pull::Asked);
             }
         }
     }
 
-    pub(super) fn take_page(&mut self, id: Identity, after: u64, page: Page, now: Instant) -> Result<(), Refused> {
+    pub(super) fn take_page(&mut self, id: Identity, asked: Asked, page: Page, now: Instant) -> Result<(), Refused> {
         let spare = self.config.max_bytes.saturating_sub(self.held_bytes);
         let Some(member) = self.table.get_up(&id.peer) else { return Ok(()) };
         if member.record.info.epoch != id.epoch {
             return Ok(());
         }
         member.pull = Pull::Idle;
-        let start = if page.reset { 0 } else { after };
-        let valid = if page.epoch != id.epoch || page.upto < start {
+        let start = if page.reset { 0 } else { asked.after };
+        let valid = if page.epoch != id.epoch || page.upto < start || page.version < page.upto {
             Err(Refused::Malformed("a page of something else".to_owned()))
         } else {
             check_changes(&page.changes, start, page.upto)
         };
         let before = (member.replica.len(), member.replica.bytes());
         let mut told = Vec::new();
-        let taken = valid.and_then(|()| member.replica.apply_page(after, page, &self.config, spare, &mut told));
+        let taken = valid.and_then(|()| member.replica.apply_page(asked, page, &self.config, spare, &mut told));
         let after = (member.replica.len(), member.replica.bytes());
         self.account(before, after);
         self.tell_changes(id.peer, told);

@@ -7,6 +7,7 @@ use sinew_wire::PeerId;
 
 use super::Membership;
 use crate::packet::Identity;
+use crate::replica::Asked;
 use crate::wire::{self, Blob, MAX_ASKED, RECORDS_ROOM, Request, Response};
 use crate::{MAX_REQUEST, Output, Refused};
 
@@ -32,7 +33,7 @@ pub(super) enum Purpose {
     },
     Pull {
         id: Identity,
-        after: u64,
+        asked: Asked,
     },
     Confirm,
     Doubt(Identity),
@@ -113,7 +114,7 @@ impl Membership {
                 self.known(from, now)?;
                 Response::Records { records: self.records_of(&peers) }
             }
-            Request::Pull { epoch, after } => {
+            Request::Pull { epoch, after, since } => {
                 self.known(from, now)?;
                 if epoch != self.own.epoch() {
                     // It asks for what was before this node was started anew.
@@ -121,7 +122,7 @@ impl Membership {
                     self.tell(from, vec![record]);
                     return Err(Refused::Replayed);
                 }
-                Response::Page(self.own.page(after))
+                Response::Page(self.own.page(after, since))
             }
             Request::Confirm { record } => {
                 self.take_own_record(from, &record, now)?;
@@ -217,7 +218,7 @@ impl Membership {
                 self.ask_records(from, missing, now);
                 taken
             }
-            (Purpose::Pull { id, after }, Response::Page(page)) => self.take_page(id, after, page, now),
+            (Purpose::Pull { id, asked }, Response::Page(page)) => self.take_page(id, asked, page, now),
             (Purpose::Confirm, Response::Held { epoch, version }) => {
                 self.take_held(from, epoch, version);
                 Ok(())
