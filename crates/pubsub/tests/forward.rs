@@ -411,17 +411,24 @@ async fn an_older_link_takes_nothing_any_more() {
     let there = mesh.nodes[1].service.client(2);
     there.subscribe(1, "a");
     mesh.join();
-    let old = mesh.remote(0, 1).outbox().expect("is up");
+    let remote = Arc::clone(mesh.remote(0, 1));
+    let old = remote.outbox().expect("is up");
     let mut publisher = mesh.nodes[0].service.client(1);
     publisher.publish("a", &["1"]);
-    mesh.connect(0, 1);
+    // The former link stands in line with it, and its writer has not noticed that another one is up.
+    let (received, window) = (mesh.inbound(1, 0).received(), mesh.inbound(1, 0).window());
+    let new = remote.link_up(received, window, sinew_wire::Features::LZ4);
     let mut batch = sinew_pubsub::WriteBatch::default();
     assert_eq!(old.collect(mesh.now, &mut batch, 1 << 20), sinew_pubsub::Next::Wait);
+    assert_eq!(batch.bytes(), 0);
     // Its end comes late, and does not end the new one.
-    mesh.remote(0, 1).link_down(&old);
+    remote.link_down(&old);
+    assert!(remote.stats().up);
+    assert_eq!(new.collect(mesh.now, &mut batch, 1 << 20), sinew_pubsub::Next::Write);
+    remote.link_down(&new);
+    mesh.connect(0, 1);
     mesh.settle();
     assert_eq!(there.payloads(1), ["1"]);
-    assert!(mesh.remote(0, 1).stats().up);
 }
 
 #[tokio::test]

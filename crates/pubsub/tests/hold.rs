@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,6 +14,7 @@ use sinew_wire::forward::{Flags, ForwardHeader, GroupList, Groups};
 use sinew_wire::{Control, MeshControl, PeerId, Policy, PublishResult, Refusal};
 use support::mesh::{Mesh, node_id};
 use support::{Client, Options, Seen};
+use tokio::sync::Notify;
 
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -23,6 +26,12 @@ fn small_hold() -> Mesh {
 /// One message fits into the window and two into the queue.
 fn tight(spec: &mut SubscriptionSpec) {
     (spec.policy, spec.buffer, spec.window) = (Policy::Block, 2, 1);
+}
+
+/// Whether somebody has been woken since this was asked.
+fn was_woken(woken: &Notify) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(woken.notified()).poll(&mut context).is_ready()
 }
 
 fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
@@ -77,10 +86,17 @@ async fn a_slow_blocking_subscriber_holds_back_its_publisher_and_nobody_else() {
         got.extend(slow.payloads(1));
         assert!(got.len() > before, "stuck at {before}");
         blocking.grant(10).expect("credit for what was sent");
+        // As the readers do: nobody tries again who was not woken.
         let now = mesh.now;
-        mesh.inbound(1, 0).advance(now);
+        let woken = mesh.inbound(1, 0).woken();
+        if was_woken(&woken) {
+            mesh.inbound(1, 0).advance(now);
+        }
         mesh.flow();
-        held.publisher.advance(now);
+        let woken = held.publisher.woken();
+        if was_woken(&woken) {
+            held.publisher.advance(now);
+        }
         mesh.flow();
     }
     assert_eq!(got, sent);
@@ -143,7 +159,8 @@ async fn a_full_forward_queue_makes_only_those_wait_who_may() {
     there.subscribe_with(3, "jobs", |spec| spec.group = Some("g".into()));
     let mut clients: Vec<Client> = (2..6).map(|i| mesh.nodes[0].service.client(i)).collect();
     let [blocked, dropping, working, acked] = &mut clients[..] else { panic!("four") };
-    mesh.share_interest();
+    mesh.join();
+    mesh.disconnect(0, 1);
     for payload in &numbers(0..10) {
         dropping.publish("drop", &[payload]);
     }
@@ -162,6 +179,7 @@ async fn a_full_forward_queue_makes_only_those_wait_who_may() {
     let given_up = result(acked);
     assert_eq!((given_up.matched, given_up.dropped), (1, 1));
     mesh.join();
+    assert!(was_woken(&working.publisher.woken()), "there is room");
     working.publisher.advance(mesh.now);
     mesh.settle();
     let seen = there.read();
@@ -361,6 +379,7 @@ async fn a_group_with_room_nowhere_waits_and_a_removed_node_frees_who_waits_for_
     heir.subscribe_with(1, "jobs", group);
     mesh.remove(1);
     let now = mesh.now;
+    assert!(was_woken(&working.publisher.woken()) && was_woken(&blocked.publisher.woken()));
     working.publisher.advance(now);
     blocked.publisher.advance(now);
     assert!(!working.publisher.is_parked() && !blocked.publisher.is_parked());
