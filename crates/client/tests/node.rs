@@ -8,7 +8,7 @@ use futures::future::join_all;
 use sinew_client::{
     Client, ConnectionEvent, Event, FlushError, Policy, PublishError, Reconnect, RefusedRun, RunEvent, Subscription,
 };
-use sinew_node::{Config, Node};
+use sinew_node::{Config, Mesh, Node};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,6 +27,8 @@ fn config(dir: &Path) -> Config {
         listen: Some(vec![socket.parse().expect("is an address")]),
         data_dir: Some(dir.to_owned()),
         admin: None,
+        // It stays alone: the nodes of other tests are none of its business.
+        mesh: Mesh { listen: Some(Vec::new()), ..Mesh::default() },
         ..Config::default()
     };
     config.drain_timeout = Duration::from_secs(2);

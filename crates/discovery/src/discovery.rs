@@ -135,7 +135,7 @@ impl Discovery {
     /// # Errors
     /// [`Refusal::InvalidName`] and [`Refusal::Reserved`]; [`Refusal::Limit`] with [`Limit::LeaseTtl`] (the bound that was
     /// passed, in milliseconds), [`Limit::MetadataBytes`], [`Limit::ServicesPerClient`] or [`Limit::Services`];
-    /// [`Refusal::Lease`] if the session holds that number for another name.
+    /// [`Refusal::Lease`] if the session holds that number for another name. Whoever tells the client counts it.
     pub fn announce(&self, owner: Owner, spec: AnnounceSpec) -> Result<Duration, Refusal> {
         let AnnounceSpec { lease, name, ttl, metadata } = spec;
         let shared = self.shared();
@@ -145,11 +145,7 @@ impl Discovery {
             Ok(announced) => announced,
             Err(error) => {
                 drop(state);
-                let refusal = refusal_of(error, lease);
-                if let Refusal::Limit { limit, .. } = refusal {
-                    shared.metrics.limit_refused(limit).inc();
-                }
-                return Err(refusal);
+                return Err(refusal_of(error, lease));
             }
         };
         let ended = announced.ended.iter().map(|ended| (&ended.name, ended.instances));
@@ -222,7 +218,6 @@ impl Discovery {
         let shared = self.shared();
         let watcher = shared.state.lock().watchers.add(prefix);
         let Some((number, watcher)) = watcher else {
-            shared.metrics.limit_refused(Limit::Watches).inc();
             let allowed = shared.config.watchers as u64;
             return Err(Refusal::Limit { limit: Limit::Watches, allowed });
         };

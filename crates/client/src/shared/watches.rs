@@ -58,7 +58,7 @@ impl Shared {
         let Some(backlog) = self.state.lock().watches.remove(&request) else { return };
         match refusal {
             // It could not keep up with what changes for a client that reads slowly.
-            Some(Refusal::Limit { limit: Limit::ControlQueue, .. }) => backlog.outpaced(),
+            Some(Refusal::Unavailable(_) | Refusal::Limit { limit: Limit::ControlQueue, .. }) => backlog.outpaced(),
             Some(refusal) => backlog.end(WatchError::Refused(refusal)),
             None => backlog.end(WatchError::Refused(Refusal::Protocol("the node gave no reason".to_owned()))),
         }

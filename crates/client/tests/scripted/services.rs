@@ -431,7 +431,7 @@ async fn a_watch_that_is_outpaced_begins_anew_and_one_that_is_refused_ends() {
     let (watch, (first, _)) = tokio::join!(client.watch_services(""), peer.next_watch());
     let mut watch = watch.expect("is begun");
     peer.change(first, "a", 1).await;
-    let slow = Refusal::Limit { limit: Limit::ControlQueue, allowed: 1 };
+    let slow = Refusal::Unavailable("more services changed than were taken".to_owned());
     peer.send(Control::WatchEnded { request: first, refusal: Some(slow) }).await;
     let (flushed, ()) = tokio::join!(client.flush(), peer.pong_next());
     assert_eq!(flushed, Ok(()));
