@@ -108,7 +108,6 @@ impl Replica {
     ) -> Result<bool, Refused> {
         if asked != self.next() {
             // Something else has brought us further meanwhile: what is missing is asked for from there.
-            #[cfg(not(feature = "planted-bug-1"))]
             return Ok(page.more || self.next().after < page.upto);
         }
         let begins = page.reset || asked.after == 0;

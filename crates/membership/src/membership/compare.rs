@@ -17,6 +17,10 @@ use crate::packet::Identity;
 use crate::record::Record;
 use crate::wire::{BUCKETS, Blob, Gone, RECORDS_ROOM, Request, Response, Stamp};
 
+/// Most comparisons at once. While news are on their way everybody seems to know something else; what was lost is
+/// known to nearly everybody else, so few are enough.
+const MAX_COMPARED: usize = 3;
+
 /// Most records that are told after one comparison.
 const MAX_TOLD: usize = 256;
 
@@ -25,15 +29,17 @@ fn stamp(record: &Record) -> Stamp {
 }
 
 impl Membership {
-    /// Compares with some of those that know something else, and gives the others a chance to notice.
+    /// Compares with some of those that knew something else just now, and tells some what is known here.
     pub(super) fn start_comparisons(&mut self, now: Instant) {
-        let fan_out = self.fan_out();
         let differing: Vec<PeerId> =
             self.table.iter_up().filter(|member| member.differs).map(|member| member.record.peer()).collect();
-        for peer in sample(&differing, fan_out, &mut self.rng) {
+        for member in self.table.iter_mut() {
+            member.differs = false;
+        }
+        for peer in sample(&differing, MAX_COMPARED, &mut self.rng) {
             self.start_comparison(peer, now);
         }
-        for peer in self.table.choose(fan_out, &mut self.rng) {
+        for peer in self.table.choose(self.fan_out(), &mut self.rng) {
             self.send(peer, Bytes::new(), Vec::new());
         }
     }

@@ -57,3 +57,8 @@ fn small_realms_d() {
 fn a_hundred_nodes() {
     run("a_hundred_nodes", 0..2, |seed| Scenario::large(seed, 100));
 }
+
+#[test]
+fn a_thousand_nodes() {
+    run("a_thousand_nodes", 0..1, Scenario::huge);
+}

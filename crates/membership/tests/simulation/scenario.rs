@@ -51,6 +51,16 @@ impl Scenario {
         }
     }
 
+    /// Little time, since each second of it is a second here.
+    pub(crate) fn huge(seed: u64) -> Self {
+        Self {
+            trouble: Duration::from_secs(1),
+            quiet: Duration::from_secs(11),
+            churn: 0.01,
+            ..Self::large(seed, 1_000)
+        }
+    }
+
     /// Runs it. What is wrong, if anything.
     pub(crate) fn run(&self) -> Result<World, String> {
         let mut chance = Chance::new(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(self.nodes as u64));
