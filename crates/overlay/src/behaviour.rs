@@ -24,7 +24,7 @@ use crate::book::Book;
 use crate::codec::Codec;
 use crate::status::Meters;
 use crate::store::{Quotas, Store};
-use crate::{OverlayConfig, OverlayError, Purpose, gate, streams};
+use crate::{OverlayConfig, OverlayError, Purpose, agent, gate, streams};
 
 /// A ping per connection and this time. It tells the round trip, and that the peer is there.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(2500);
@@ -131,7 +131,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits(config.max_connections)),
             identify: identify::Behaviour::new(
                 identify::Config::new(names.version.clone(), public)
-                    .with_agent_version(config.agent.chars().take(64).collect())
+                    .with_agent_version(agent::join(&config.agent, rand::random()))
                     .with_push_listen_addr_updates(true)
                     .with_cache_size(usize::try_from(config.max_connections).unwrap_or(usize::MAX).clamp(1, 4096)),
             ),

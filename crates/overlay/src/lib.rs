@@ -17,6 +17,7 @@
 #![warn(missing_docs)]
 
 mod address;
+mod agent;
 mod backoff;
 mod behaviour;
 mod book;

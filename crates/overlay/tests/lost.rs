@@ -50,3 +50,31 @@ async fn idle_connections_close() {
     first.overlay.send(second.id(), "again".into()).unwrap();
     assert_eq!(second.message().await.1.as_ref(), b"again");
 }
+
+/// A peer that was killed and is back at once has connections that nobody told to be dead. What goes to it goes to its new
+/// process, not there.
+#[tokio::test]
+async fn a_peer_that_is_killed_and_back_is_spoken_to_at_once() {
+    let mut first = node(&[]).await;
+    let identity = Identity::generate();
+    let again = || OverlayConfig { bootstrap: first.addresses(), ..config() };
+    let (doomed, before, former) = (runtime(), again(), identity.clone());
+    let second = doomed.spawn(async move { start(&former, before).await }).await.unwrap();
+    let (id, config) = (second.id(), again());
+    first.connected(id).await;
+    first.overlay.send(id, "opens the stream of messages".into()).unwrap();
+    doomed.shutdown_background();
+
+    let mut second = start(&identity, config).await;
+    second.connected(first.id()).await;
+    let back = Instant::now();
+    while let Err(_lost) = tokio::time::timeout(Duration::from_millis(100), async {
+        first.overlay.send(id, "are you back?".into()).unwrap();
+        second.message().await
+    })
+    .await
+    {
+        assert!(back.elapsed() < Duration::from_secs(3), "messages go to the former process");
+    }
+    drop(first);
+}

@@ -6,12 +6,14 @@ use hashbrown::HashMap;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId as Theirs, autonat, connection_limits, identify, kad, mdns, ping, relay};
+use sinew_wire::PeerId;
 
+use super::lane::State;
 use super::peer::{Connection, Early, Peer};
 use super::{Task, meter};
 use crate::behaviour::BehaviourEvent;
 use crate::book::PER_PEER;
-use crate::{Nat, Purpose, address, peer_id};
+use crate::{Nat, Purpose, address, agent, peer_id};
 
 /// How long a peer of another realm is turned away without being asked again.
 const FOREIGN: Duration = Duration::from_secs(60);
@@ -231,7 +233,9 @@ impl Task {
         let near = entry.connections.iter().any(|connection| address::is_loopback(&connection.remote));
         entry.listen = listen_addresses(&theirs, &info.listen_addrs, near);
         entry.relays = info.protocols.iter().any(|protocol| protocol.as_ref() == HOP);
-        entry.agent = info.agent_version.chars().filter(|char| !char.is_control()).take(64).collect();
+        let (agent, run) = agent::split(&info.agent_version);
+        entry.agent = agent.chars().filter(|char| !char.is_control()).take(64).collect();
+        let former = connection.zip(run).map(|(id, run)| entry.runs_as(id, run)).unwrap_or_default();
         let mut routes = entry.listen.clone();
         let dialled = connection.and_then(|id| entry.connection(id)).filter(|connection| connection.dialled);
         routes.extend(dialled.map(|connection| connection.remote.clone()));
@@ -244,6 +248,10 @@ impl Task {
         }
         self.dirty = true;
         self.set_routes(&theirs, routes);
+        if !former.is_empty() {
+            tracing::debug!(%peer, connections = former.len(), "it was restarted");
+            self.leave_former(peer, &former);
+        }
         if new {
             self.bootstrap.member(peer);
             self.out.state(peer);
@@ -251,6 +259,21 @@ impl Task {
                 self.on_early(peer, early, now);
             }
             self.now_connected(peer, now);
+        }
+    }
+
+    /// A peer that was killed and is back: nobody told that its former connections are dead, and until that is noticed all
+    /// that goes over them is lost.
+    fn leave_former(&mut self, peer: PeerId, former: &[ConnectionId]) {
+        if let Some(entry) = self.peers.get(&peer)
+            && let State::Open { connection, stop, .. } = &entry.lane.state
+            && former.contains(connection)
+        {
+            stop.cancel();
+        }
+        for id in former {
+            meter!(self, closed_duplicate);
+            self.swarm.close_connection(*id);
         }
     }
 

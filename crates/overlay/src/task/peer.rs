@@ -75,6 +75,8 @@ pub(super) struct Connection {
     pub(super) links: Arc<AtomicUsize>,
     /// Streams of messages that are read from it.
     pub(super) readers: Arc<AtomicUsize>,
+    /// Which run of the peer is at its end, once that was told.
+    pub(super) run: Option<u64>,
     /// It is being closed.
     pub(super) closing: bool,
 }
@@ -101,6 +103,7 @@ impl Connection {
             heard: now,
             links: Arc::default(),
             readers: Arc::default(),
+            run: None,
             closing: false,
         }
     }
@@ -185,6 +188,22 @@ impl Peer {
 
     pub(super) fn links(&self) -> usize {
         self.connections.iter().map(Connection::links).sum()
+    }
+
+    /// A connection told which run of the peer is at its end. Older connections to another run lead to a process that is no
+    /// more: they are given, to be closed, and used no longer.
+    pub(super) fn runs_as(&mut self, id: ConnectionId, run: u64) -> Vec<ConnectionId> {
+        let Some(told) = self.connection(id) else { return Vec::new() };
+        told.run = Some(run);
+        let opened = told.opened;
+        let former = |other: &&mut Connection| {
+            other.id != id && other.opened <= opened && !other.closing && other.run.is_some_and(|other| other != run)
+        };
+        let former = self.connections.iter_mut().filter(former).map(|other| {
+            other.closing = true;
+            other.id
+        });
+        former.collect()
     }
 
     /// Nothing of ours needs it.
