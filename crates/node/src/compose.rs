@@ -8,7 +8,7 @@ use sinew_link::LinkConfig;
 use sinew_link::pool::PoolConfig;
 use sinew_mesh::MeshConfig;
 use sinew_overlay::{OverlayConfig, Reserve};
-use sinew_pubsub::PubSubConfig;
+use sinew_pubsub::{ForwardConfig, PubSubConfig};
 use sinew_wire::entry::EntryLimits;
 use sinew_wire::{Features, FrameLimits, PeerId};
 
@@ -50,6 +50,19 @@ pub(crate) fn pubsub(config: &Config) -> PubSubConfig {
     }
 }
 
+/// Nodes of a realm forward what each of them takes from its clients, so its limits have to be the same on all of them.
+pub(crate) fn forward(config: &Config) -> ForwardConfig {
+    ForwardConfig {
+        entry: message(config),
+        frame: FrameLimits::for_payload(bytes(config.limits.max_message_bytes)),
+        ..ForwardConfig::default()
+    }
+}
+
+fn message(config: &Config) -> EntryLimits {
+    EntryLimits { payload: bytes(config.limits.max_message_bytes), headers: bytes(config.limits.max_header_bytes) }
+}
+
 pub(crate) fn gateway(config: &Config, node: PeerId) -> GatewayConfig {
     let limits = &config.limits;
     GatewayConfig {
@@ -57,7 +70,7 @@ pub(crate) fn gateway(config: &Config, node: PeerId) -> GatewayConfig {
         realm: config.realm.clone(),
         max_clients: limits.max_clients,
         max_subscriptions_per_client: limits.max_subscriptions_per_client,
-        message: EntryLimits { payload: bytes(limits.max_message_bytes), headers: bytes(limits.max_header_bytes) },
+        message: message(config),
         max_pending_handshakes: limits.max_pending_handshakes,
         handshake_timeout: limits.handshake_timeout,
         keep_alive: limits.keep_alive,

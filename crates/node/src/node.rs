@@ -101,7 +101,8 @@ impl Node {
         let listeners = bind_clients(&config, &storage).await?;
         let addresses: Vec<Address> = listeners.iter().map(Listener::address).collect();
 
-        let pubsub = PubSub::start(compose::pubsub(&config), Arc::clone(&budget), metrics.clone());
+        let forward = compose::forward(&config);
+        let pubsub = PubSub::start_with(compose::pubsub(&config), forward, Arc::clone(&budget), metrics.clone());
         let realm = Realm::start(&config, &storage.identity, &addresses, &pubsub, &metrics).await?;
         let services = Services {
             pubsub: pubsub.clone(),
