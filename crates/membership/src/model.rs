@@ -77,7 +77,8 @@ proptest! {
         // As events tell it, to somebody who sees nothing else.
         let mut view: BTreeMap<Key, Value> = BTreeMap::new();
         let mut told = Vec::new();
-        let (mut answers, mut records): (Vec<(Asked, Page)>, Vec<(u64, u64, Vec<Change>)>) = (vec![], vec![]);
+        let mut answers: Vec<(Asked, Page)> = Vec::new();
+        let mut records: Vec<(u64, u64, Vec<Change>)> = Vec::new();
         for step in steps {
             let before = replica.version();
             match step {
@@ -171,7 +172,7 @@ fn a_large_state_comes_in_pages() {
         let mut pages = 0;
         loop {
             let asked = replica.next();
-            let page = page(&origin, asked);
+            let page = page(origin, asked);
             let size = crate::wire::encode(&crate::wire::Response::Page(page.clone())).len();
             assert!(size <= crate::MAX_REQUEST, "a page of {size} bytes");
             pages += 1;

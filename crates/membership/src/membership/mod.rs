@@ -53,6 +53,8 @@ pub struct Membership {
     joins: BTreeMap<PeerId, Join>,
     /// Members whose changes are fetched as soon as there is room for another request.
     pulls: VecDeque<PeerId>,
+    /// Whether some wait for another try.
+    pulls_paused: bool,
     settles: Vec<Settle>,
     clock: Clock,
     /// What all replicas are charged with.
@@ -89,6 +91,7 @@ impl Membership {
             next_ask: 0,
             joins: BTreeMap::new(),
             pulls: VecDeque::new(),
+            pulls_paused: false,
             settles: Vec::new(),
             held_bytes: 0,
             held_entries: 0,

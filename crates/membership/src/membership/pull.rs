@@ -66,6 +66,7 @@ impl Membership {
             let (id, asked) = (member.identity(), member.replica.next());
             let request = Request::Pull { epoch: id.epoch, after: asked.after, since: asked.since };
             let number = self.ask(peer, &request, Purpose::Pull { id, asked }, now);
+            self.pulls_paused |= number.is_none();
             if let Some(member) = self.table.get_up(&peer) {
                 member.pull = number.map_or(Pull::Later(now + PAUSE), Pull::Asked);
             }
@@ -120,19 +121,26 @@ impl Membership {
         let pause = PAUSE.saturating_mul(1 << member.pull_failures.min(8)).min(LONGEST);
         member.pull_failures = member.pull_failures.saturating_add(1);
         member.pull = Pull::Later(now + pause);
+        self.pulls_paused = true;
     }
 
     /// Puts those back into the queue whose pause is over.
     pub(super) fn retry_pulls(&mut self, now: Instant) {
-        let due: Vec<PeerId> = self
-            .table
-            .iter_mut()
-            .filter(|member| matches!(member.pull, Pull::Later(at) if at <= now))
-            .map(|member| {
-                member.pull = Pull::Idle;
-                member.record.peer()
-            })
-            .collect();
+        if !self.pulls_paused {
+            return;
+        }
+        let (mut due, mut waiting) = (Vec::new(), false);
+        for member in self.table.iter_mut() {
+            match member.pull {
+                Pull::Later(at) if at <= now => {
+                    member.pull = Pull::Idle;
+                    due.push(member.record.peer());
+                }
+                Pull::Later(_) => waiting = true,
+                _ => {}
+            }
+        }
+        self.pulls_paused = waiting;
         for peer in due {
             self.queue_pull(peer);
         }

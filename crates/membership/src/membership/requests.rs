@@ -88,10 +88,10 @@ impl Membership {
 
     pub(super) fn ask_doubted(&mut self, id: Identity, now: Instant) {
         let request = Request::Confirm { record: Blob(self.own.record().signed.clone()) };
-        if self.ask(id.peer, &request, Purpose::Doubt(id), now).is_none() {
-            if let Some(member) = self.table.get_up(&id.peer) {
-                member.doubt = super::member::Doubt::None;
-            }
+        if self.ask(id.peer, &request, Purpose::Doubt(id), now).is_none()
+            && let Some(member) = self.table.get_up(&id.peer)
+        {
+            member.doubt = super::member::Doubt::None;
         }
     }
 

@@ -90,8 +90,8 @@ impl Membership {
     pub(super) fn next_tick(&self) -> Instant {
         let often = self.clock.compare_at.min(self.clock.retry_at);
         let often = if self.detector.accuses() { often.min(self.clock.confront_at) } else { often };
-        let busy =
-            !self.asks.is_empty() || !self.joins.is_empty() || !self.settles.is_empty() || !self.pulls.is_empty();
+        let idle = self.asks.is_empty() && self.joins.is_empty() && self.settles.is_empty() && self.pulls.is_empty();
+        let busy = !idle || self.pulls_paused;
         if busy { often.min(self.clock.busy_at) } else { often }
     }
 
@@ -106,7 +106,6 @@ impl Membership {
         if self.clock.compare_at <= now {
             self.clock.compare_at = now + self.config.anti_entropy;
             self.start_comparisons(now);
-            self.retry_pulls(now);
             self.expire(now);
             if self.own.is_stale(&self.config, now) {
                 self.sign(now);

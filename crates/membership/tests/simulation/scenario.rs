@@ -9,9 +9,6 @@ use crate::world::World;
 use crate::world::chance::Chance;
 use crate::world::net::Net;
 
-/// How often invariants are looked at.
-pub(crate) const STEP: Duration = Duration::from_millis(250);
-
 /// How many things go wrong, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
@@ -25,6 +22,8 @@ pub(crate) struct Scenario {
     pub(crate) faults: f64,
     /// Changes of what is published, per second and node.
     pub(crate) churn: f64,
+    /// How often invariants are looked at.
+    pub(crate) step: Duration,
 }
 
 impl Scenario {
@@ -37,6 +36,7 @@ impl Scenario {
             quiet: Duration::from_secs(12),
             faults: [0.0, 0.2, 0.5, 1.0][chance.below(4)],
             churn: [0.2, 1.0, 4.0][chance.below(3)],
+            step: Duration::from_millis(250),
         }
     }
 
@@ -47,7 +47,8 @@ impl Scenario {
             trouble: Duration::from_secs(6),
             quiet: Duration::from_secs(12),
             faults: 0.5,
-            churn: if nodes > 200 { 0.002 } else { 0.05 },
+            churn: 0.05,
+            step: Duration::from_millis(500),
         }
     }
 
@@ -116,7 +117,7 @@ impl Scenario {
     }
 
     fn step(&self, world: &mut World, invariants: &mut [Box<dyn Invariant>]) -> Result<(), String> {
-        world.run(STEP);
+        world.run(self.step);
         if let Some(problem) = world.problems.first() {
             return Err(problem.clone());
         }
@@ -132,7 +133,7 @@ impl Scenario {
 
     fn trouble(&self, world: &mut World, chance: &mut Chance) {
         let alive = world.alive();
-        let step = STEP.as_secs_f64();
+        let step = self.step.as_secs_f64();
         let changes = self.churn * step * alive.len() as f64;
         let certain = changes as usize + usize::from(chance.happens(changes.fract()));
         for _ in 0..certain {
@@ -149,7 +150,7 @@ impl Scenario {
         let index = chance.below(self.nodes);
         match chance.below(7) {
             0 | 1 if world.nodes[index].is_alive() && alive.len() > 2 => world.crash(index),
-            0 | 1 | 2 if !world.nodes[index].is_alive() => restart(world, index, chance),
+            0..=2 if !world.nodes[index].is_alive() => restart(world, index, chance),
             2 if alive.len() > 2 => world.leave(index),
             3 => partition(world, chance),
             4 => {

@@ -84,6 +84,9 @@ pub(crate) struct Told {
     pub(crate) wrong: Option<String>,
 }
 
+/// What is wrong with "all know", said to a node in answer to a token.
+pub(crate) type Judge = fn(&World, usize, u64) -> Option<String>;
+
 pub(crate) struct World {
     pub(crate) start: Instant,
     pub(crate) now: Instant,
@@ -98,7 +101,7 @@ pub(crate) struct World {
     /// Events since the last look.
     pub(crate) told: Vec<Told>,
     /// Judges the answer to a settle at the moment it is given.
-    pub(crate) judge: Option<fn(&World, usize, u64) -> Option<String>>,
+    pub(crate) judge: Option<Judge>,
     changed_at: Instant,
     pub(crate) problems: Vec<String>,
     pub(crate) happened: u64,
