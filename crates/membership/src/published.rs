@@ -125,9 +125,8 @@ impl Published {
     /// What changed after a version, for one who has to hear of removals since another: who was told everything from
     /// the beginning needs none that came before that.
     pub(crate) fn page(&self, epoch: u64, after: u64, since: u64) -> Page {
-        let reset = after > 0 && since < self.floor || after > self.version;
-        #[cfg(feature = "planted-bug-1")]
-        let reset = reset && false;
+        let forgotten = after > 0 && since < self.floor && cfg!(not(feature = "planted-bug-1"));
+        let reset = forgotten || after > self.version;
         let start = if reset { 0 } else { after };
         let (mut changes, mut room, mut more) = (Vec::new(), PAGE_ROOM, false);
         let mut upto = self.version;
