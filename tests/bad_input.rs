@@ -192,7 +192,7 @@ async fn another_realm_an_old_version_and_a_node_are_turned_away() -> Result<()>
     let cases = [
         (Hello { realm: "other".to_owned(), ..hello() }, Refusal::Realm("other".to_owned())),
         (Hello { version: 0, ..hello() }, Refusal::Version { node: PROTOCOL_VERSION }),
-        (Hello { role: Role::Node, ..hello() }, Refusal::Denied("this node accepts clients only".to_owned())),
+        (Hello { role: Role::Node, ..hello() }, Refusal::Denied("this node stays alone".to_owned())),
     ];
     for (hello, expected) in cases {
         let mut stranger = Stranger::dial(&node.url("unix")).await?;

@@ -92,7 +92,9 @@ impl Running {
 
     /// Waits until it says `ready` on standard error, as subscribers do once they are known.
     pub async fn ready(&mut self) -> Result<()> {
-        soon("the word ready", self.ready.wait_for(|ready| *ready)).await?.context("it ended before it was ready")?;
+        soon("the word ready, and no complaint before it", self.ready.wait_for(|ready| *ready))
+            .await?
+            .context("it ended before it was ready")?;
         Ok(())
     }
 
@@ -123,12 +125,15 @@ impl Running {
     }
 }
 
-/// Shows what a process says among the output of the test, and listens for the word.
+/// Shows what a process says among the output of the test, and listens for the word. One that did not settle says it too,
+/// after a complaint: for a test it never comes.
 async fn pass_on(stderr: ChildStderr, said: watch::Sender<bool>) {
     let mut lines = BufReader::new(stderr).lines();
+    let mut settled = true;
     while let Ok(Some(line)) = lines.next_line().await {
+        settled &= !line.contains("did not confirm");
         if line.trim() == "ready" {
-            said.send_replace(true);
+            said.send_replace(settled);
         } else {
             eprintln!("{line}");
         }

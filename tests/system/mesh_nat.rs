@@ -21,7 +21,7 @@ impl Scene {
         let public = network.host()?;
         let seeds = [public.clone()];
         let relay = public.launch(&[], &["--set", "mesh.relay_server=true"])?.start().await?;
-        let behind = |site: Site| site.launch(&seeds, &[]);
+        let behind = |site: Site| site.launch(&seeds, &["--set", "mesh.use_relays=always"]);
         let first = behind(network.host_behind(nat)?)?.start().await?;
         let second = behind(network.host_behind(nat)?)?.start().await?;
         join(&[&relay, &first, &second]).await?;
