@@ -29,7 +29,7 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
     }
     output.say(format_args!("listening to {}", subscribe.patterns.join(" ")));
     if subscribe.settle {
-        settle(&client, common.timeout, output).await?;
+        settle(&client, common.timeout).await?;
     }
 
     let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), output, left: subscribe.count };
@@ -58,16 +58,21 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
     Err(failure(Code::CannotConnect, "the connection is lost"))
 }
 
-/// Waits until all nodes of the realm know. Scripts wait for the word, so it is said even when quiet.
-pub(super) async fn settle(client: &Client, limit: Duration, output: Output) -> anyhow::Result<()> {
-    let settled = client.settle(limit).await?;
-    if !settled.is_complete() {
-        let missing = settled.missing;
-        output
-            .error(format_args!("{missing} nodes of the realm did not confirm that they know of it within {limit:?}"));
+/// Waits until all nodes of the realm know. Scripts wait for the word, so it is said even when quiet, and only then.
+async fn settle(client: &Client, limit: Duration) -> anyhow::Result<()> {
+    let missing = client.settle(limit).await?.missing;
+    if missing > 0 {
+        return Err(unsettled(missing, limit));
     }
     eprintln!("ready");
     Ok(())
+}
+
+/// Some nodes may not know of a subscription.
+pub(super) fn unsettled(missing: u32, limit: Duration) -> anyhow::Error {
+    let what =
+        format!("{missing} nodes of the realm did not confirm within {limit:?} that they know of the subscription");
+    failure(Code::TimedOut, what)
 }
 
 async fn begin(client: &Client, pattern: &str, subscribe: &Subscribe) -> Result<Subscription, SubscribeError> {

@@ -14,6 +14,7 @@ use super::payload::{self, now_ns};
 use super::report::{Latencies, Percentiles, grouped, rates, round};
 use crate::cli::{BenchSubscribe, Common};
 use crate::commands::connect::within;
+use crate::commands::subscribe::unsettled;
 use crate::exit::Code;
 use crate::output::Output;
 
@@ -44,7 +45,7 @@ async fn measure(bench: &BenchSubscribe, common: &Common, output: Output) -> any
     let settled = stream::iter(&clients).map(|client| client.settle(common.timeout)).buffered(SUBSCRIBING);
     let missing = settled.try_fold(0, async |sum, settled| Ok(sum.max(settled.missing))).await?;
     if missing > 0 {
-        output.error(format_args!("{missing} nodes of the realm did not confirm that they know of the subscriptions"));
+        return Err(unsettled(missing, common.timeout));
     }
     // Scripts wait for this word: it is said even when quiet.
     eprintln!("ready");
