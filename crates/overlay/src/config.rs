@@ -5,7 +5,7 @@ use sinew_link::LinkConfig;
 /// When a node asks relays of its realm to keep an address for it, so that others reach it through them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reserve {
-    /// When others found that they cannot dial it ([`Nat::Private`](crate::Nat::Private)).
+    /// When others found that they cannot dial it ([`Nat::Private`](crate::Nat::Private)), or could not say within 5 s.
     #[default]
     WhenPrivate,
     /// With every relay that it meets, up to two.

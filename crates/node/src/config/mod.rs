@@ -83,7 +83,8 @@ pub struct Mesh {
     pub bootstrap: Vec<String>,
     /// Looks for nodes of the realm on the local network. Without effect while only loopback addresses are listened on.
     pub mdns: bool,
-    /// Lets nodes that can't be reached directly be reached through this one.
+    /// Lets nodes that can't be reached directly be reached through this one. It says that others reach this one at the
+    /// addresses it listens on, or at [`Mesh::external`]: not for a node behind a NAT.
     pub relay_server: bool,
     /// When the node asks relays to keep an address for it.
     pub use_relays: UseRelays,
@@ -105,7 +106,7 @@ pub struct Mesh {
 /// When a node has itself reached through others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UseRelays {
-    /// When others found that they can't reach it.
+    /// When others found that they can't reach it, or can't say.
     WhenPrivate,
     /// From the start.
     Always,
@@ -213,7 +214,7 @@ impl Default for Mesh {
             listen: None,
             bootstrap: Vec::new(),
             mdns: true,
-            relay_server: true,
+            relay_server: false,
             use_relays: UseRelays::WhenPrivate,
             external: Vec::new(),
             advertise: Vec::new(),

@@ -146,6 +146,7 @@ pub(crate) struct Task {
     /// Something of the snapshots changed.
     dirty: bool,
     addresses_dirty: bool,
+    started: Instant,
     next_sweep: Instant,
     ended: Option<oneshot::Sender<()>>,
 }
@@ -197,6 +198,7 @@ impl Task {
             next_number: 0,
             dirty: true,
             addresses_dirty: true,
+            started: now,
             next_sweep: now,
             ended: None,
             config,

@@ -30,6 +30,9 @@ const STUCK: Duration = Duration::from_secs(30);
 /// How long a connection beside a better one is kept, so that both sides have moved to the better one.
 const DUPLICATE: Duration = Duration::from_secs(3);
 
+/// How long a node waits to hear whether others can dial it, until it asks a relay all the same.
+const UNDECIDED: Duration = Duration::from_secs(5);
+
 /// Addresses of ours that are told, at most.
 const ADDRESSES: usize = 16;
 
@@ -128,11 +131,20 @@ impl Task {
             || self.through.contains_key(&peer.theirs)
     }
 
+    /// Nobody could say for so long whether others can dial it. A relay more does no harm, and it is given back when an address
+    /// turns out to work.
+    fn is_undecided(&self, now: Instant) -> bool {
+        let beyond_this_host = |one: &Multiaddr| !address::is_local_only(one) && !address::is_loopback(one);
+        self.nat == Nat::Unknown
+            && now.saturating_duration_since(self.started) > UNDECIDED
+            && self.swarm.listeners().any(beyond_this_host)
+    }
+
     /// Asks relays for what is due, and gives back what is not wanted.
     pub(super) fn tend_relays(&mut self, now: Instant) {
         let wanted = match self.config.reserve {
             Reserve::Always => true,
-            Reserve::WhenPrivate => self.nat == Nat::Private,
+            Reserve::WhenPrivate => self.nat == Nat::Private || self.is_undecided(now),
             Reserve::Never => false,
         };
         if wanted {
