@@ -88,7 +88,8 @@ async fn what_is_taken_is_named_at_the_start() -> Result<()> {
     ensure!(port.stderr.contains(&format!("{tls} is in use by another process")), "{}", port.stderr);
 
     let used = node.data_dir().to_str().context("a plain path")?;
-    let both = sinew(&["up", "--data-dir", used, "--admin", "off", "--mesh", "off", "--listen", "tls://127.0.0.1:0"]).await?;
+    let both =
+        sinew(&["up", "--data-dir", used, "--admin", "off", "--mesh", "off", "--listen", "tls://127.0.0.1:0"]).await?;
     assert_eq!(both.code, Some(1));
     ensure!(both.stderr.contains("another node is using it"), "{}", both.stderr);
     Ok(())
@@ -98,7 +99,19 @@ async fn what_is_taken_is_named_at_the_start() -> Result<()> {
 async fn a_node_is_ready_in_words_open_when_told_and_ends_on_a_signal() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let dir = dir.path().to_str().context("a plain path")?;
-    let flags = ["up", "--data-dir", dir, "--admin", "127.0.0.1:0", "--open", "--mesh", "off", "--listen", "tls://0.0.0.0:0", "-q"];
+    let flags = [
+        "up",
+        "--data-dir",
+        dir,
+        "--admin",
+        "127.0.0.1:0",
+        "--open",
+        "--mesh",
+        "off",
+        "--listen",
+        "tls://0.0.0.0:0",
+        "-q",
+    ];
     let mut node = Running::start(&flags)?;
     let line = node.line().await?.context("a ready line")?;
     ensure!(line.starts_with("ready: node 12D3KooW") && line.contains("tls://0.0.0.0:"), "{line}");
