@@ -21,6 +21,9 @@ const PAGE: usize = 512;
 /// Changes of services told at once.
 const TOLD_AT_ONCE: usize = 256;
 
+/// Between two looks whether a client that watches many services has read what it was told.
+const ROOM: Duration = Duration::from_millis(10);
+
 /// How long to wait for the other nodes to confirm that they know of a client's subscriptions.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
@@ -167,6 +170,9 @@ impl Drop for Questions {
 async fn tell(mut watch: Watch, request: u32, outbox: Arc<Outbox>) {
     loop {
         watch.changed().await;
+        while !outbox.has_room() {
+            tokio::time::sleep(ROOM).await;
+        }
         for told in watch.take(TOLD_AT_ONCE) {
             match told {
                 Watched::Changed { name, instances } => {

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sinew_discovery::Discovery;
 use sinew_flow::Budget;
 use sinew_gateway::{Gateway, Services};
 use sinew_link::{Address, BindError, Listener};
@@ -112,9 +113,11 @@ impl Node {
         let gateway = Gateway::new(compose::gateway(&config, peer), services, Arc::clone(&budget), metrics.clone());
         let queues = Queues::new(&mut registry);
         watch(&health, &queues, &pubsub, &budget);
+        let readings = Readings::new(&mut registry);
+        export(&readings, &realm.discovery);
         if let Some(others) = &realm.others {
             watch_overlay(&health, &queues, &others.overlay);
-            others.mesh.export(&Readings::new(&mut registry));
+            others.mesh.export(&readings);
         }
         for listener in listeners {
             let name = format!("listener {}", listener.address());
@@ -271,6 +274,16 @@ fn watch(health: &Health, queues: &Queues, pubsub: &PubSub, budget: &Arc<Budget>
     health.probe("delivery workers", Scope::Live, move || {
         if pubsub.workers_alive() { Ok(()) } else { Err("a worker has ended".to_owned()) }
     });
+}
+
+/// What discovery counts.
+fn export(readings: &Readings, discovery: &Discovery) {
+    let of = |discovery: &Discovery| discovery.clone();
+    let (leases, expired, now, counted) = (of(discovery), of(discovery), of(discovery), of(discovery));
+    readings.gauge("registry_services", "Services announced on this node", move || leases.stats().leases as u64);
+    readings.counter("registry_expired", "Leases that nobody renewed", move || expired.stats().expired);
+    readings.gauges("discovery_now", "What discovery holds", move || now.stats().gauges().to_vec());
+    readings.counters("discovery", "What discovery counts", move || counted.stats().counters().to_vec());
 }
 
 /// A node that was told of others and meets none has lost its realm.

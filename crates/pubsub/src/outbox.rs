@@ -173,6 +173,11 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Whether there is room for many more control frames. Who has many to send waits for it.
+    pub fn has_room(&self) -> bool {
+        self.state.lock().control.len() < MAX_CONTROL_BYTES / 4
+    }
+
     /// Puts a source in line. The caller has marked it as listed, so that it stands here once.
     pub(crate) fn list(&self, source: Source) {
         self.state.lock().listed.push_back(source);

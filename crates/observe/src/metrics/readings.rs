@@ -19,6 +19,9 @@ pub struct Readings(Arc<Mutex<Vec<Family>>>);
 /// A name known at compile time, and its number now.
 pub type Reading = (&'static str, u64);
 
+/// Name of a number that is the only one of its family.
+const UNLABELLED: &str = "";
+
 struct Family {
     name: &'static str,
     help: &'static str,
@@ -54,6 +57,16 @@ impl Readings {
         self.add(name, help, MetricType::Gauge, Box::new(read));
     }
 
+    /// Adds one number that only rises: `sinew_<name>_total`. `read` has to answer at once.
+    pub fn counter(&self, name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.add(name, help, MetricType::Counter, Box::new(move || vec![(UNLABELLED, read())]));
+    }
+
+    /// Adds one number that rises and falls: `sinew_<name>`. `read` has to answer at once.
+    pub fn gauge(&self, name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.add(name, help, MetricType::Gauge, Box::new(move || vec![(UNLABELLED, read())]));
+    }
+
     fn add(
         &self,
         name: &'static str,
@@ -70,7 +83,7 @@ impl Collector for Readings {
         for family in self.0.lock().iter() {
             let mut rows = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
             for (name, value) in (family.read)() {
-                let label = [("count", name)];
+                let label: Vec<_> = (name != UNLABELLED).then_some(("count", name)).into_iter().collect();
                 let row = rows.encode_family(&label)?;
                 match family.kind {
                     MetricType::Counter => ConstCounter::new(value).encode(row)?,
