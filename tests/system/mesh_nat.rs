@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use sinew_system_tests::{Nat, Network};
-use sinew_tests::{Listener, Node, Running, Site, chatter, join, matches, publish, sinew};
+use sinew_tests::{Listener, Node, Peer, Running, Site, chatter, join, matches, publish, sinew};
 
 /// A public relay, and two nodes behind NATs of this kind that know nobody but the relay.
 struct Scene {
@@ -21,10 +21,16 @@ impl Scene {
         let public = network.host()?;
         let seeds = [public.clone()];
         let relay = public.launch(&[], &["--set", "mesh.relay_server=true"])?.start().await?;
-        let behind = |site: Site| site.launch(&seeds, &["--set", "mesh.use_relays=always"]);
+        let behind = |site: Site| site.launch(&seeds, &[]);
         let first = behind(network.host_behind(nat)?)?.start().await?;
         let second = behind(network.host_behind(nat)?)?.start().await?;
         join(&[&relay, &first, &second]).await?;
+        // Until they know that they are hidden, they know of each other, but have no way.
+        for (from, to) in [(&first, &second), (&second, &first)] {
+            let way = |peers: &[Peer]| peers.iter().any(|peer| peer.node == to.id() && peer.path != "none");
+            from.sees("a way to the other hidden node", way).await?;
+        }
+        println!("there is a way {:.2} s after the last ready line", second.ready_at().elapsed().as_secs_f64());
         Ok(Self { relay, hidden: [first, second], _network: network })
     }
 
@@ -55,8 +61,7 @@ impl Scene {
         let listener = Listener::start(second, "on-the-way", &[]).await?;
         let _chatter = chatter(first, "on-the-way", 20)?;
         let begin = Instant::now();
-        let there =
-            |peers: &[sinew_tests::Peer]| peers.iter().any(|peer| peer.node == second.id() && peer.path == wanted);
+        let there = |peers: &[Peer]| peers.iter().any(|peer| peer.node == second.id() && peer.path == wanted);
         first.sees(&format!("the path {wanted}"), there).await?;
         println!("{wanted} after {:.2} s", begin.elapsed().as_secs_f64());
         listener.hears_more("on-the-way").await?;
