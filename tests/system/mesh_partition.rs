@@ -53,9 +53,11 @@ impl Effort {
     }
 }
 
-/// Links to others that a node opened, took, or failed to open.
+/// Links to others that a node opened, took, or failed to open, and dials of its overlay.
 async fn dials(node: &Node) -> Result<f64> {
-    Ok(node.metric_sum("sinew_pool_opened_total").await? + node.metric_sum("sinew_pool_dials_failed_total").await?)
+    let links =
+        node.metric_sum("sinew_pool_opened_total").await? + node.metric_sum("sinew_pool_dials_failed_total").await?;
+    Ok(links + node.metric(r#"sinew_overlay_total{count="dials"}"#).await?)
 }
 
 /// Fails unless it was reached in time.
