@@ -104,10 +104,18 @@ async fn the_overlay_of_another_realm_is_turned_away() -> Result<()> {
         OverlayConfig { realm: "other".to_owned(), bootstrap: sites[0].mesh().to_vec(), ..OverlayConfig::default() };
     let mut started = Overlay::start(&Identity::generate(), config).await?;
     let first = &cluster.nodes[0];
-    // It is never told of a peer, and the node counts that it was there.
+    // It is never told of a peer, and whoever of the two hears first of which realm the other is counts it and hangs up.
+    let there = first.metric_becomes(r#"sinew_overlay_total{count="refused_realm"}"#, |n| n >= 1.0);
+    let overlay = started.overlay.clone();
+    let here = soon("a refusal", async move {
+        while overlay.status().counters.refused_realm == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     tokio::select! {
         event = started.events.recv() => bail!("it was let in: {event:?}"),
-        refused = first.metric_becomes(r#"sinew_overlay_total{count="refused_realm"}"#, |n| n >= 1.0) => { refused?; }
+        refused = there => { refused?; }
+        refused = here => refused?,
     }
     ensure!(first.peers().await?.len() == 1);
     Ok(())
