@@ -5,6 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use sinew_client::{Client, PublishError, Publisher, Report};
+use tokio::task::coop::{Unconstrained, unconstrained};
 
 use super::pace::Schedule;
 use super::payload::{self, now_ns};
@@ -109,7 +110,7 @@ impl Load<'_> {
             self.progress(batch.len());
             Ok(report)
         };
-        let batches = stream::iter((0..count.div_ceil(step)).map(|batch| batch * step)).map(send);
+        let batches = stream::iter((0..count.div_ceil(step)).map(|batch| batch * step)).map(send).map(in_order);
         batches.buffered(BATCHES_IN_FLIGHT).try_fold(Report::default(), |a, b| async move { Ok(sum(a, b)) }).await
     }
 
@@ -152,6 +153,7 @@ impl Load<'_> {
             number
         });
         due.map(send)
+            .map(in_order)
             .buffer_unordered(MESSAGES_IN_FLIGHT)
             .try_fold(Report::default(), |a, b| async move { Ok(sum(a, b)) })
             .await
@@ -175,6 +177,12 @@ impl Load<'_> {
             bar.inc(messages as u64);
         }
     }
+}
+
+/// Publishes that are under way together are taken in the order in which they are polled first, unless one of them yields
+/// then: tokio wakes those that have used up the task's budget in the reverse order. Without a budget none does.
+fn in_order<F: Future>(publish: F) -> Unconstrained<F> {
+    unconstrained(publish)
 }
 
 /// Writes time and numbers from `number` on into as many payloads as are left to send.
