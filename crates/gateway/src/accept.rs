@@ -11,7 +11,6 @@ use tracing::{debug, warn};
 
 use crate::admission::{self, Admitted};
 use crate::gateway::Context;
-use crate::incoming::refuse;
 use crate::roster::Member;
 use crate::session::{self, Parts};
 
@@ -149,13 +148,13 @@ async fn read_hello(reader: &mut LinkReader) -> Result<Result<Hello, Refusal>, s
     match reader.fill().await {
         Ok(Fill::Frames) => {}
         Ok(Fill::End) => return protocol("the link ended before the hello"),
-        Err(sinew_link::LinkError::Frame(error)) => return Ok(Err(refuse(error))),
+        Err(sinew_link::LinkError::Frame(error)) => return Ok(Err(error.into())),
         Err(error) => return Err(error),
     }
     let frame = match reader.next_frame() {
         Ok(Some(frame)) => frame,
         Ok(None) => return protocol("the link ended before the hello"),
-        Err(sinew_link::LinkError::Frame(error)) => return Ok(Err(refuse(error))),
+        Err(sinew_link::LinkError::Frame(error)) => return Ok(Err(error.into())),
         Err(error) => return Err(error),
     };
     if frame.kind != FrameKind::Control {
@@ -164,7 +163,7 @@ async fn read_hello(reader: &mut LinkReader) -> Result<Result<Hello, Refusal>, s
     match Control::decode(frame.body) {
         Ok(Control::Hello(hello)) => Ok(Ok(hello)),
         Ok(_) => protocol("the first frame is not a hello"),
-        Err(error) => Ok(Err(refuse(error))),
+        Err(error) => Ok(Err(error.into())),
     }
 }
 

@@ -2,12 +2,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sinew_discovery::Discovery;
-use sinew_flow::Budget;
 use sinew_link::Listener;
 use sinew_mesh::Mesh;
 use sinew_observe::Metrics;
-use sinew_pubsub::PubSub;
-use sinew_wire::FrameLimits;
+use sinew_pubsub::{PubSub, RunLimits};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,7 +38,6 @@ pub(crate) struct Context {
     pub(crate) pubsub: PubSub,
     pub(crate) discovery: Discovery,
     pub(crate) mesh: Option<Mesh>,
-    pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Metrics,
     pub(crate) roster: Arc<Roster>,
     /// One permit per handshake under way.
@@ -54,19 +51,14 @@ pub(crate) struct Context {
 
 impl Gateway {
     /// A gateway in front of services. It serves nobody until [`Gateway::serve`].
-    pub fn new(config: GatewayConfig, services: Services, budget: Arc<Budget>, metrics: Metrics) -> Self {
+    pub fn new(config: GatewayConfig, services: Services, metrics: Metrics) -> Self {
         let Services { pubsub, discovery, mesh } = services;
-        let bounds = Bounds {
-            entry: config.message,
-            frame: FrameLimits::for_payload(config.message.payload),
-            max_deadline: config.max_deadline,
-        };
+        let bounds = Bounds { run: RunLimits::for_message(config.message), max_deadline: config.max_deadline };
         Self(Arc::new(Context {
             bounds,
             pubsub,
             discovery,
             mesh,
-            budget,
             metrics,
             roster: Roster::new(config.max_clients),
             handshakes: Arc::new(Semaphore::new(config.max_pending_handshakes)),

@@ -96,7 +96,7 @@ impl Session {
     fn new(context: &Arc<Context>, member: Arc<Member>, outbox: Arc<Outbox>, instance: u64) -> Self {
         let origin = Arc::new(Origin { peer: member.peer, instance });
         let owner = Owner { session: member.session, peer: member.peer, instance };
-        let largest = context.bounds.frame.run as u64;
+        let largest = context.bounds.run.frame.run as u64;
         Self {
             publisher: context.pubsub.publisher(origin, Arc::clone(&outbox)),
             credit: ReceiveWindow::new(context.config.publish_window, largest),
@@ -137,7 +137,7 @@ impl Session {
                     match filled {
                         Ok(Fill::Frames) => {}
                         Ok(Fill::End) => return End::Peer,
-                        Err(LinkError::Frame(error)) => return End::Refused(incoming::refuse(error)),
+                        Err(LinkError::Frame(error)) => return End::Refused(error.into()),
                         Err(error) => return End::Broken(error),
                     }
                     if let Err(end) = self.read(reader, heard) {
@@ -183,7 +183,7 @@ impl Session {
             match reader.next_frame() {
                 Ok(Some(frame)) => self.handle(frame, now)?,
                 Ok(None) => return Ok(()),
-                Err(LinkError::Frame(error)) => return Err(End::Refused(incoming::refuse(error))),
+                Err(LinkError::Frame(error)) => return Err(End::Refused(error.into())),
                 Err(error) => return Err(End::Broken(error)),
             }
         }
@@ -201,7 +201,7 @@ impl Session {
 
     fn publish(&mut self, body: &[u8], now: Instant) -> Result<(), Refusal> {
         let context = &self.context;
-        let submission = incoming::decode(body, &self.publisher, &context.bounds, &context.budget, now)?;
+        let submission = incoming::decode(body, &self.publisher, &context.bounds, now)?;
         if self.credit.receive(submission.run.entries.len() as u64).is_err() {
             return Err(Refusal::Limit { limit: Limit::PublishCredit, allowed: context.config.publish_window });
         }
@@ -210,7 +210,7 @@ impl Session {
     }
 
     fn control(&mut self, body: &[u8], now: Instant) -> Result<(), End> {
-        match Control::decode(body).map_err(|error| End::Refused(incoming::refuse(error)))? {
+        match Control::decode(body).map_err(|error| End::Refused(error.into()))? {
             Control::DeliverCredit { subscription, bytes } => {
                 // Credit for a subscription that has just ended crosses its end on the link: not an error.
                 if let Some(subscription) = self.subscriptions.get(&subscription)

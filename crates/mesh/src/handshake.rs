@@ -50,15 +50,7 @@ pub(crate) enum Failed {
 
 impl From<DecodeError> for Failed {
     fn from(error: DecodeError) -> Self {
-        Self::Refused(refuse(error))
-    }
-}
-
-/// What a peer is told whose frame can't be decoded.
-pub(crate) fn refuse(error: DecodeError) -> Refusal {
-    match error {
-        DecodeError::TooLarge { limit, allowed, .. } => Refusal::Limit { limit, allowed },
-        other => Refusal::Protocol(other.to_string()),
+        Self::Refused(error.into())
     }
 }
 

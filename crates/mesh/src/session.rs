@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use crate::context::{Context, Shared};
-use crate::handshake::{self, Accepted, Failed, Resumed, Shake};
+use crate::handshake::{Accepted, Failed, Resumed, Shake};
 use crate::info::LinkInfo;
 use crate::node::{Lease, Node};
 use crate::pool::{Admission, Close};
@@ -254,7 +254,7 @@ impl Session<'_> {
                     match filled {
                         Ok(Fill::Frames) => {}
                         Ok(Fill::End) => return End::Peer(None),
-                        Err(LinkError::Frame(error)) => return End::Refused(handshake::refuse(error)),
+                        Err(LinkError::Frame(error)) => return End::Refused(error.into()),
                         Err(error) => return End::Broken(error),
                     }
                     self.heard = Instant::now();
@@ -299,7 +299,7 @@ impl Session<'_> {
             match reader.next_frame() {
                 Ok(Some(frame)) => self.handle(frame)?,
                 Ok(None) => return Ok(()),
-                Err(LinkError::Frame(error)) => return Err(End::Refused(handshake::refuse(error))),
+                Err(LinkError::Frame(error)) => return Err(End::Refused(error.into())),
                 Err(error) => return Err(End::Broken(error)),
             }
         }
@@ -383,7 +383,7 @@ impl Context {
 }
 
 fn undecodable(error: sinew_wire::DecodeError) -> End {
-    End::Refused(handshake::refuse(error))
+    End::Refused(error.into())
 }
 
 fn violation(what: &str) -> End {

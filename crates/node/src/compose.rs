@@ -8,7 +8,7 @@ use sinew_link::LinkConfig;
 use sinew_link::pool::PoolConfig;
 use sinew_mesh::MeshConfig;
 use sinew_overlay::{OverlayConfig, Reserve};
-use sinew_pubsub::{ForwardConfig, PubSubConfig};
+use sinew_pubsub::{ForwardConfig, PubSubConfig, RunLimits};
 use sinew_wire::entry::EntryLimits;
 use sinew_wire::{Features, FrameLimits, PeerId};
 
@@ -52,11 +52,7 @@ pub(crate) fn pubsub(config: &Config) -> PubSubConfig {
 
 /// Nodes of a realm forward what each of them takes from its clients, so its limits have to be the same on all of them.
 pub(crate) fn forward(config: &Config) -> ForwardConfig {
-    ForwardConfig {
-        entry: message(config),
-        frame: FrameLimits::for_payload(bytes(config.limits.max_message_bytes)),
-        ..ForwardConfig::default()
-    }
+    ForwardConfig { limits: RunLimits::for_message(message(config)), ..ForwardConfig::default() }
 }
 
 fn message(config: &Config) -> EntryLimits {

@@ -110,7 +110,7 @@ impl Node {
             discovery: realm.discovery.clone(),
             mesh: realm.others.as_ref().map(|others| others.mesh.clone()),
         };
-        let gateway = Gateway::new(compose::gateway(&config, peer), services, Arc::clone(&budget), metrics.clone());
+        let gateway = Gateway::new(compose::gateway(&config, peer), services, metrics.clone());
         let queues = Queues::new(&mut registry);
         watch(&health, &queues, &pubsub, &budget);
         let readings = Readings::new(&mut registry);

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use sinew_wire::FrameLimits;
-use sinew_wire::entry::EntryLimits;
+use crate::block::RunLimits;
 
 /// Bounds of the pub/sub service. The defaults are those of the contract.
 #[derive(Debug, Clone)]
@@ -74,10 +73,8 @@ pub struct ForwardConfig {
     pub max_patterns: usize,
     /// Runs of one other node whose result may be open.
     pub max_open_results: usize,
-    /// What a message from another node may be at most. The same as for messages of clients, all over the realm.
-    pub entry: EntryLimits,
-    /// What a frame from another node may be at most.
-    pub frame: FrameLimits,
+    /// What messages and frames from another node may be at most. The same as for those of clients, all over the realm.
+    pub limits: RunLimits,
 }
 
 impl Default for ForwardConfig {
@@ -90,8 +87,7 @@ impl Default for ForwardConfig {
             hold_bytes: 256 << 10,
             max_patterns: 100_000,
             max_open_results: 65_536,
-            entry: EntryLimits::default(),
-            frame: FrameLimits::default(),
+            limits: RunLimits::default(),
         }
     }
 }

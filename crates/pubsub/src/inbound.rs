@@ -1,21 +1,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hashbrown::HashSet;
 use lru::LruCache;
 use sinew_topic::Topic;
 use sinew_wire::forward::{Flags, ForwardHeader, GroupList};
-use sinew_wire::{DecodeError, MeshControl, Refusal, entry, pack};
+use sinew_wire::{MeshControl, Refusal};
 use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::ack::{Outcome, Wants};
 use crate::audience::Audience;
+use crate::block::Block;
 use crate::hub::PubSub;
 use crate::publisher::{Publisher, Submission};
 use crate::remote::Remote;
-use crate::run::{Origin, Run};
+use crate::run::Origin;
 
 /// Frames and time after which the node is told what was taken; and half of its window, whichever comes first.
 const ACK_FRAMES: u64 = 256;
@@ -124,7 +124,16 @@ impl Inbound {
                 Publisher::of_node(hub.clone(), Arc::new(origin.clone()), Arc::clone(remote), Arc::clone(woken));
             Source { publisher, pending: 0, parked: false, held: false }
         });
-        let mut run = decode(&header, entries, &source.publisher, &self.hub, now)?;
+        let block = Block {
+            bytes: entries,
+            packed: header.flags.contains(Flags::PACKED),
+            entries_len: header.entries_len,
+            messages: header.messages,
+            first_seq: header.first_seq,
+            ttl_ms: header.ttl_ms,
+        };
+        let topic = source.publisher.topic(header.topic).map_err(|error| Refusal::InvalidName(error.to_string()))?;
+        let mut run = source.publisher.read(topic, block, &hub.forwarding().limits, now)?;
         let bytes = run.entries.len() as u64;
         if source.parked && self.pending.saturating_add(bytes) > self.hub.shared().budget.limit() as u64 / PARKED_SHARE
         {
@@ -132,7 +141,7 @@ impl Inbound {
             run.memory = None;
         }
         if header.groups != self.groups.as_groups() {
-            self.groups = Arc::new(GroupList::new(header.groups.iter()).map_err(refuse)?);
+            self.groups = Arc::new(GroupList::new(header.groups.iter())?);
         }
         let audience =
             Audience::Here { direct: header.flags.contains(Flags::DIRECT), groups: Arc::clone(&self.groups) };
@@ -304,44 +313,6 @@ impl Inbound {
     }
 }
 
-/// Everything about the run is checked here, and its bytes are copied here, once, into memory of exactly their size.
-fn decode(
-    header: &ForwardHeader<'_>,
-    block: &[u8],
-    publisher: &Publisher,
-    hub: &PubSub,
-    now: Instant,
-) -> Result<Run, Refusal> {
-    let bounds = hub.forwarding();
-    let topic = publisher.topic(header.topic).map_err(|error| Refusal::InvalidName(error.to_string()))?;
-    let (entries, packed) = if header.flags.contains(Flags::PACKED) {
-        let entries = pack::unpack(block, header.entries_len, &bounds.frame).map_err(refuse)?;
-        (Bytes::from(entries), Some(Bytes::copy_from_slice(block)))
-    } else {
-        (Bytes::copy_from_slice(block), None)
-    };
-    let summary = entry::validate(&entries, &bounds.entry).map_err(refuse)?;
-    if summary.messages != header.messages as usize {
-        return Err(Refusal::Protocol("the run does not hold as many messages as it says".to_owned()));
-    }
-    let charge = entries.len() + packed.as_ref().map_or(0, Bytes::len) + Run::OVERHEAD;
-    Ok(Run {
-        topic,
-        origin: Arc::clone(publisher.origin()),
-        entries,
-        packed,
-        messages: header.messages,
-        first_seq: header.first_seq,
-        any_headers: summary.any_headers,
-        any_id: summary.any_id,
-        received: now,
-        expires: (header.ttl_ms > 0).then(|| now + Duration::from_millis(header.ttl_ms.into())),
-        retained: false,
-        ack: None,
-        memory: hub.shared().budget.try_reserve(charge),
-    })
-}
-
 const fn wants(flags: Flags) -> Option<Wants> {
     if flags.contains(Flags::ACKED) {
         Some(Wants::Confirmed)
@@ -354,11 +325,4 @@ const fn wants(flags: Flags) -> Option<Wants> {
 
 fn deadline(asked_ms: u32) -> Duration {
     Duration::from_millis(asked_ms.into()).min(MAX_DEADLINE)
-}
-
-fn refuse(error: DecodeError) -> Refusal {
-    match error {
-        DecodeError::TooLarge { limit, allowed, .. } => Refusal::Limit { limit, allowed },
-        other => Refusal::Protocol(other.to_string()),
-    }
 }

@@ -18,6 +18,7 @@
 mod ack;
 mod audience;
 mod backlog;
+mod block;
 mod config;
 mod dedup;
 mod forward_queue;
@@ -40,6 +41,7 @@ mod spread;
 mod subscription;
 
 pub use ack::{Ack, Wants};
+pub use block::{Block, RunLimits};
 pub use config::{ForwardConfig, PubSubConfig};
 pub use hub::{PubSub, TopicInfo};
 pub use inbound::Inbound;

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use sinew_flow::Batch;
 use sinew_observe::DropReason;
 use sinew_topic::{NameError, Topic};
-use sinew_wire::{Control, RefusedRun};
+use sinew_wire::{Control, Refusal, RefusedRun};
 use tokio::sync::Notify;
 
 use crate::ack::{Ack, Outcome, Reply, Wants};
 use crate::audience::Audience;
+use crate::block::{Block, RunLimits};
 use crate::dedup::Dedup;
 use crate::group::Chosen;
 use crate::hub::PubSub;
@@ -141,6 +142,15 @@ impl Publisher {
             Some(plan) if plan.topic.as_str() == name => Ok(plan.topic.clone()),
             _ => Topic::parse(name),
         }
+    }
+
+    /// Makes a run of this publisher from what a frame holds. [`Publisher::submit`] delivers it.
+    ///
+    /// # Errors
+    ///
+    /// The sender's fault: a message or frame above its limit, or not what the header says.
+    pub fn read(&self, topic: Topic, block: Block<'_>, limits: &RunLimits, now: Instant) -> Result<Run, Refusal> {
+        block.into_run(topic, &self.origin, limits, &self.hub.shared().budget, now)
     }
 
     /// Takes a run, and delivers it unless something is in front of it.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::MAX_TEXT;
+use crate::{DecodeError, MAX_TEXT};
 
 /// A limit of the contract, by name. What a client is told and what `sinew_limit_refused_total{limit}` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,6 +173,16 @@ pub enum Refusal {
     /// The node does not serve this kind of request.
     #[error("not available: {0}")]
     Unavailable(#[serde(serialize_with = "short")] String),
+}
+
+/// What a peer is told whose frame can't be decoded.
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLarge { limit, allowed, .. } => Self::Limit { limit, allowed },
+            other => Self::Protocol(other.to_string()),
+        }
+    }
 }
 
 /// Writes at most [`MAX_TEXT`] bytes of a text.
