@@ -290,6 +290,7 @@ impl Handler<'_> {
             FrameKind::Control => self.control(Control::decode(frame.body)?),
             FrameKind::Publish => Err(protocol("a node does not send publish frames")),
             FrameKind::Forward | FrameKind::Mesh => Err(protocol("frames between nodes are not for clients")),
+            FrameKind::Call => Err(protocol("no call was made")),
         }
     }
 

@@ -196,6 +196,7 @@ impl Session {
             FrameKind::Control => self.control(frame.body, now),
             FrameKind::Deliver => Err(violation("a client does not send deliver frames")),
             FrameKind::Forward | FrameKind::Mesh => Err(violation("a client does not send frames between nodes")),
+            FrameKind::Call => Err(End::Refused(Refusal::Unavailable("this node serves no calls".to_owned()))),
         }
     }
 

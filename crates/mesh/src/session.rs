@@ -318,6 +318,7 @@ impl Session<'_> {
                 self.lease.inbound().control(control, now).map_err(End::Refused)
             }
             FrameKind::Control => self.control(frame.body, now),
+            FrameKind::Call => Err(End::Refused(Refusal::Unavailable("this node serves no calls".to_owned()))),
             FrameKind::Publish | FrameKind::Deliver => {
                 Err(violation("a node neither publishes nor delivers to another"))
             }

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::{check_prefix, check_service};
 use crate::service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
-use crate::{DecodeError, PeerId, Refusal, check_group, check_name, check_realm, codec};
+use crate::{DecodeError, PeerId, ProviderHealth, Refusal, Serve, check_group, check_name, check_realm, codec};
 
 /// Everything on a link that is not a run of messages.
 ///
@@ -173,6 +173,15 @@ pub enum Control {
         /// The client's number for the request.
         request: u32,
     },
+    /// Client to node: I serve a procedure. Answered by [`Control::Announced`] or [`Control::LeaseEnded`].
+    Serve(Serve),
+    /// Client to node: how I am, of one lease of a procedure. Without an answer.
+    ServeHealth {
+        /// The client's number for it.
+        lease: u32,
+        /// By the client's own word.
+        health: ProviderHealth,
+    },
 }
 
 impl Control {
@@ -192,6 +201,7 @@ impl Control {
             Self::Hello(hello) => hello.validate(),
             Self::Subscribe(subscribe) => subscribe.validate(),
             Self::Announce(announce) => announce.validate(),
+            Self::Serve(serve) => serve.validate(),
             Self::Lookup { name, .. } | Self::ServiceChanged { name, .. } => check_service(name),
             Self::LookupResult { outcome: LookupOutcome::Found(instances), .. } => {
                 instances.iter().try_for_each(ServiceInstance::validate)

@@ -33,10 +33,14 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    pub(crate) fn str(&mut self, len: usize, what: &'static str) -> Result<&'a str, DecodeError> {
+    pub(crate) fn bytes(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated(what))?;
         self.rest = rest;
-        std::str::from_utf8(head).map_err(|_| DecodeError::invalid(what, "is not UTF-8"))
+        Ok(head)
+    }
+
+    pub(crate) fn str(&mut self, len: usize, what: &'static str) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes(len, what)?).map_err(|_| DecodeError::invalid(what, "is not UTF-8"))
     }
 
     pub(crate) const fn rest(self) -> &'a [u8] {

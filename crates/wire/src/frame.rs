@@ -1,7 +1,9 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use crate::{Control, DecodeError, Limit, MAX_CONTROL, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, codec, entry, forward};
+use crate::{
+    Control, DecodeError, Limit, MAX_CONTROL, MAX_HEADERS, MAX_PAYLOAD, MAX_RUN_BYTES, call, codec, entry, forward,
+};
 
 /// Bytes in front of every body: length of the body (`u32`) and kind (`u8`).
 pub const HEADER_LEN: usize = 5;
@@ -20,6 +22,8 @@ pub enum FrameKind {
     Forward = 4,
     /// A [`crate::MeshControl`], encoded by bincode: between nodes only.
     Mesh = 5,
+    /// A part of a remote call: [`crate::call`].
+    Call = 6,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -32,6 +36,7 @@ impl TryFrom<u8> for FrameKind {
             3 => Ok(Self::Deliver),
             4 => Ok(Self::Forward),
             5 => Ok(Self::Mesh),
+            6 => Ok(Self::Call),
             other => Err(DecodeError::UnknownKind(other)),
         }
     }
@@ -45,6 +50,8 @@ pub struct FrameLimits {
     /// Largest body of a publish or deliver frame, in bytes. A forward frame may be larger by its longer header, so
     /// that whatever was published can be forwarded.
     pub run: usize,
+    /// Largest body of a call frame, in bytes.
+    pub call: usize,
 }
 
 impl FrameLimits {
@@ -55,7 +62,12 @@ impl FrameLimits {
     pub const fn for_payload(max_payload: usize) -> Self {
         let one = (entry::FIXED_LEN + crate::MAX_ID + MAX_HEADERS).saturating_add(max_payload);
         let largest = if one > MAX_RUN_BYTES { one } else { MAX_RUN_BYTES };
-        Self { control: MAX_CONTROL, run: largest.saturating_add(Self::RUN_HEADER_ROOM) }
+        let part = if max_payload > call::MAX_CHUNK { max_payload } else { call::MAX_CHUNK };
+        Self {
+            control: MAX_CONTROL,
+            run: largest.saturating_add(Self::RUN_HEADER_ROOM),
+            call: (call::MAX_HEAD + MAX_HEADERS).saturating_add(part),
+        }
     }
 
     /// The limit that holds for one kind.
@@ -63,6 +75,7 @@ impl FrameLimits {
         match kind {
             FrameKind::Control | FrameKind::Mesh => self.control,
             FrameKind::Publish | FrameKind::Deliver => self.run,
+            FrameKind::Call => self.call,
             FrameKind::Forward => self.run.saturating_add(forward::FIXED_LEN + forward::MAX_GROUPS_LEN),
         }
     }

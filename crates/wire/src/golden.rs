@@ -6,14 +6,16 @@
 
 use bytes::BytesMut;
 
+use crate::call::{self, CallFrame, Data, DataFlags, GatheredItem, Reply, Request, Status, Strategy};
 use crate::deliver::{self, DeliverHeader};
 use crate::entry::{Entries, Entry};
 use crate::forward::{self, ForwardHeader, GroupList};
 use crate::publish::{self, PublishHeader};
 use crate::{
-    Announce, Control, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Headers, Hello, Limit,
-    LookupOutcome, MeshControl, PeerId, Policy, PublishResult, Refusal, RefusedRun, Role, ServiceInstance,
-    ServiceSummaryRow, Subscribe, Welcome, codec, encode_control, encode_header, encode_mesh,
+    Announce, CachePolicy, Control, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Headers, Hello,
+    Limit, LookupOutcome, MeshControl, PeerId, Policy, Procedure, ProviderHealth, PublishResult, Refusal, RefusedRun,
+    Role, Serve, ServiceInstance, ServiceSummaryRow, Subscribe, Welcome, codec, encode_control, encode_header,
+    encode_mesh,
 };
 
 /// The bytes of a hex text; spaces are for the reader.
@@ -73,9 +75,11 @@ const fn place(control: &Control) -> usize {
         Control::ServiceChanged { .. } => 26,
         Control::WatchEnded { .. } => 27,
         Control::Unwatch { .. } => 28,
+        Control::Serve(_) => 29,
+        Control::ServeHealth { .. } => 30,
     }
 }
-const CONTROLS: usize = 29;
+const CONTROLS: usize = 31;
 
 fn controls() -> Vec<(Control, &'static str)> {
     let hello = Hello {
@@ -240,6 +244,28 @@ fn controls() -> Vec<(Control, &'static str)> {
         ),
         (Control::WatchEnded { request: 7, refusal: None }, "09000000 01 1b000000 07000000 00"),
         (Control::Unwatch { request: 7 }, "08000000 01 1c000000 07000000"),
+        (
+            Control::Serve(Serve {
+                lease: 9,
+                name: "a".into(),
+                ttl_ms: 60_000,
+                metadata: vec![("k".into(), "v".into())],
+                procedure: Procedure {
+                    concurrency: 4,
+                    idempotent: true,
+                    cache: Some(CachePolicy {
+                        ttl_ms: 1_000,
+                        negative_ttl_ms: 100,
+                        max_bytes: 4_096,
+                        vary: vec!["h".into()],
+                    }),
+                },
+            }),
+            "56000000 01 1d000000 09000000 0100000000000000 61 60ea000000000000 \
+             0100000000000000 0100000000000000 6b 0100000000000000 76 \
+             04000000 01 01 e8030000 64000000 00100000 0100000000000000 0100000000000000 68",
+        ),
+        (Control::ServeHealth { lease: 9, health: ProviderHealth::Down }, "0c000000 01 1e000000 09000000 02000000"),
     ]
 }
 
@@ -376,6 +402,12 @@ const fn limit_place(limit: Limit) -> u8 {
         Limit::Watches => 19,
         Limit::Peers => 20,
         Limit::ForwardWindow => 21,
+        Limit::CallsPerClient => 22,
+        Limit::Calls => 23,
+        Limit::CallBytes => 24,
+        Limit::CallDeadline => 25,
+        Limit::CallQueue => 26,
+        Limit::CallCredit => 27,
     }
 }
 
@@ -423,6 +455,7 @@ fn frame_headers() {
         (FrameKind::Deliver, [0x34, 0x12, 0, 0, 3]),
         (FrameKind::Forward, [0x34, 0x12, 0, 0, 4]),
         (FrameKind::Mesh, [0x34, 0x12, 0, 0, 5]),
+        (FrameKind::Call, [0x34, 0x12, 0, 0, 6]),
     ] {
         let header = FrameHeader { kind, len: 0x1234 };
         let mut bytes = BytesMut::new();
@@ -578,4 +611,114 @@ fn entries_and_headers() {
     assert_eq!(decoded, [(0, entries[0]), (31, entries[1])]);
     let headers = Headers::decode(decoded[0].1.headers).expect("valid");
     assert_eq!(headers.iter().collect::<Vec<_>>(), [("key", &b"kitchen"[..]), ("t", b"")]);
+}
+
+#[test]
+fn call_frames() {
+    let caller = PeerId::from_public_key([0xab; 32]);
+    let frames = [
+        (
+            CallFrame::Request(Request {
+                call: 1,
+                flags: call::Flags::IDEMPOTENT,
+                strategy: Strategy::Sticky,
+                priority: 100,
+                target: 2,
+                caller,
+                deadline_ms: 10_000,
+                window: 65_536,
+                answers: 3,
+                name: "a.b",
+                key: b"k",
+                headers: Headers::decode(b"\x01\x01\x00hv").expect("valid"),
+                body: b"xy",
+            }),
+            "4f000000 06 01 08 03 64 0100000000000000 0200000000000000 \
+             abababababababababababababababababababababababababababababababab 10270000 00000100 0300 0300 0100 0500 \
+             612e62 6b 0101006876 7879",
+        ),
+        (
+            CallFrame::Reply(Reply {
+                call: 1,
+                status: Status::Overloaded,
+                code: 2,
+                load: 3,
+                retry_after_ms: 4,
+                health: ProviderHealth::Degraded,
+                headers: Headers::decode(b"\x01\x01\x00hv").expect("valid"),
+                body: b"xy",
+            }),
+            "1f000000 06 02 06 0200 0100000000000000 03000000 04000000 01 00 0500 0101006876 7879",
+        ),
+        (
+            CallFrame::Data(Data { call: 1, flags: DataFlags::CALLER.with(DataFlags::END), body: b"xy" }),
+            "0e000000 06 03 05 0000 0100000000000000 7879",
+        ),
+        (CallFrame::Credit { call: 1, caller: true, bytes: 258 }, "10000000 06 04 01 0000 0100000000000000 02010000"),
+        (CallFrame::Cancel { call: 1 }, "0c000000 06 05 00 0000 0100000000000000"),
+    ];
+    for (frame, golden) in frames {
+        let mut bytes = BytesMut::new();
+        frame.encode(&mut bytes);
+        assert_eq!(hex(&bytes), hex(&unhex(golden)), "{frame:?}");
+        assert_eq!(CallFrame::decode(&bytes[HEADER_LEN..]), Ok(frame));
+    }
+}
+
+#[test]
+fn call_flags_and_enums() {
+    use call::Flags;
+    let flags = [Flags::MORE, Flags::ITEMS_IN, Flags::ITEMS_OUT, Flags::IDEMPOTENT, Flags::HEDGE, Flags::FRESH];
+    for (bit, flag) in flags.into_iter().enumerate() {
+        let mut bytes = BytesMut::new();
+        Request { flags: flag.with(Flags::MORE), ..plain_request() }.encode(&mut bytes);
+        assert_eq!(bytes[HEADER_LEN + 1], 1 << bit | 1, "{flag:?}");
+    }
+    let data = [DataFlags::CALLER, DataFlags::END_ITEM, DataFlags::END];
+    for (bit, flag) in data.into_iter().enumerate() {
+        let mut bytes = BytesMut::new();
+        Data { call: 1, flags: flag, body: b"" }.encode(&mut bytes);
+        assert_eq!(bytes[HEADER_LEN + 1], 1 << bit, "{flag:?}");
+    }
+    for (place, strategy) in Strategy::ALL.into_iter().enumerate() {
+        assert_eq!(strategy as usize, place);
+        assert_eq!(Strategy::try_from(place as u8), Ok(strategy));
+    }
+    for (place, status) in Status::ALL.into_iter().enumerate() {
+        assert_eq!(status as usize, place);
+        assert_eq!(Status::try_from(place as u8), Ok(status));
+    }
+    for health in [ProviderHealth::Good, ProviderHealth::Degraded, ProviderHealth::Down] {
+        assert_eq!(ProviderHealth::try_from(health as u8), Ok(health));
+    }
+    assert_plain_enum(&[ProviderHealth::Good, ProviderHealth::Degraded, ProviderHealth::Down]);
+}
+
+fn plain_request() -> Request<'static> {
+    Request {
+        call: 1,
+        flags: call::Flags::default(),
+        strategy: Strategy::Balanced,
+        priority: 0,
+        target: 0,
+        caller: PeerId::from_public_key([0; 32]),
+        deadline_ms: 0,
+        window: 0,
+        answers: 0,
+        name: "a",
+        key: b"",
+        headers: Headers::default(),
+        body: b"",
+    }
+}
+
+#[test]
+fn gathered_item() {
+    let (node, provider) = (PeerId::from_public_key([1; 32]), PeerId::from_public_key([2; 32]));
+    let item = GatheredItem { node, provider, status: Status::Application, code: 7, body: b"xy" };
+    let mut bytes = BytesMut::new();
+    item.encode(&mut bytes);
+    let golden = format!("{} {} 01 00 0700 7879", "01".repeat(32), "02".repeat(32));
+    assert_eq!(hex(&bytes), hex(&unhex(&golden)));
+    assert_eq!(GatheredItem::decode(&bytes), Ok(item));
 }

@@ -22,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+pub mod call;
 pub mod codec;
 mod control;
 mod cursor;
@@ -37,6 +38,7 @@ mod label;
 pub mod mesh;
 pub mod pack;
 mod peer;
+mod procedure;
 pub mod publish;
 mod refusal;
 mod service;
@@ -48,6 +50,7 @@ pub use headers::{HeaderIter, Headers, encode_header};
 pub use label::{check_group, check_name, check_realm, check_region};
 pub use mesh::{MeshControl, encode_mesh};
 pub use peer::{ParsePeerIdError, PeerId};
+pub use procedure::{CachePolicy, Procedure, ProviderHealth, Serve};
 pub use refusal::{Limit, Refusal};
 pub use service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
 
@@ -93,6 +96,9 @@ pub const MAX_METADATA: usize = 16;
 
 /// Most bytes of keys and values in the metadata of a service together: 4 KiB.
 pub const MAX_METADATA_BYTES: usize = 4 << 10;
+
+/// Most headers that tell the calls of a cached procedure apart.
+pub const MAX_VARY: usize = 8;
 
 /// Longest text in a [`Refusal`], in bytes. What is longer is cut when it is sent.
 pub const MAX_TEXT: usize = 1024;

@@ -52,11 +52,23 @@ pub enum Limit {
     Peers,
     /// Bytes forwarded beyond the window.
     ForwardWindow,
+    /// Calls of one client that are open.
+    CallsPerClient,
+    /// Calls of the node that are open.
+    Calls,
+    /// Bytes of the argument or of the result of one call that is no stream.
+    CallBytes,
+    /// How long a call may take.
+    CallDeadline,
+    /// Bytes of calls that wait to be written to one link.
+    CallQueue,
+    /// Bytes of a call sent beyond the credit.
+    CallCredit,
 }
 
 impl Limit {
     /// Every limit, for metrics that want a row each from the start.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::Clients,
         Self::SubscriptionsPerClient,
         Self::Subscriptions,
@@ -79,6 +91,12 @@ impl Limit {
         Self::Watches,
         Self::Peers,
         Self::ForwardWindow,
+        Self::CallsPerClient,
+        Self::Calls,
+        Self::CallBytes,
+        Self::CallDeadline,
+        Self::CallQueue,
+        Self::CallCredit,
     ];
 
     /// The name used in errors, metrics and the configuration.
@@ -106,6 +124,12 @@ impl Limit {
             Self::Watches => "max_watches",
             Self::Peers => "max_peers",
             Self::ForwardWindow => "forward_window",
+            Self::CallsPerClient => "max_calls_per_client",
+            Self::Calls => "max_calls",
+            Self::CallBytes => "max_call_bytes",
+            Self::CallDeadline => "max_call_deadline",
+            Self::CallQueue => "call_queue",
+            Self::CallCredit => "call_credit",
         }
     }
 }

@@ -4,10 +4,10 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sinew_wire::{
-    Announce, Control, DecodeError, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN, Hello, Limit,
-    LookupOutcome, MAX_CONTROL, MAX_GROUP, MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME, MAX_REALM, MAX_SERVICE,
-    MAX_TEXT, PeerId, Policy, PublishResult, Refusal, RefusedRun, Role, ServiceInstance, ServiceSummaryRow, Subscribe,
-    Welcome, encode_control,
+    Announce, CachePolicy, Control, DecodeError, Features, FrameHeader, FrameKind, FrameLimits, Goodbye, HEADER_LEN,
+    Hello, Limit, LookupOutcome, MAX_CONTROL, MAX_GROUP, MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME, MAX_REALM,
+    MAX_SERVICE, MAX_TEXT, PeerId, Policy, Procedure, ProviderHealth, PublishResult, Refusal, RefusedRun, Role, Serve,
+    ServiceInstance, ServiceSummaryRow, Subscribe, Welcome, encode_control,
 };
 
 fn encoded(control: &Control) -> BytesMut {
@@ -108,6 +108,19 @@ fn outcome() -> impl Strategy<Value = LookupOutcome> {
     ]
 }
 
+prop_compose! {
+    fn procedure()(
+        concurrency: u32,
+        idempotent: bool,
+        cache in prop::option::of((any::<[u32; 3]>(), vec("[a-z-]{1,20}", 0..8))),
+    ) -> Procedure {
+        let cache = cache.map(|([ttl_ms, negative_ttl_ms, max_bytes], vary)| {
+            CachePolicy { ttl_ms, negative_ttl_ms, max_bytes, vary }
+        });
+        Procedure { concurrency, idempotent, cache }
+    }
+}
+
 /// What came with the mesh.
 fn service_control() -> impl Strategy<Value = Control> {
     let name = || "[a-z.]{1,50}".prop_map(String::from);
@@ -147,6 +160,19 @@ fn service_control() -> impl Strategy<Value = Control> {
         (any::<u32>(), prop::option::of(refusal()))
             .prop_map(|(request, refusal)| Control::WatchEnded { request, refusal }),
         any::<u32>().prop_map(|request| Control::Unwatch { request }),
+        (any::<u32>(), name(), any::<u64>(), metadata(), procedure()).prop_map(
+            |(lease, name, ttl_ms, metadata, procedure)| Control::Serve(Serve {
+                lease,
+                name,
+                ttl_ms,
+                metadata,
+                procedure
+            })
+        ),
+        (any::<u32>(), 0..3_u8).prop_map(|(lease, health)| Control::ServeHealth {
+            lease,
+            health: ProviderHealth::try_from(health).expect("is one")
+        }),
     ]
 }
 

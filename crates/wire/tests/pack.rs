@@ -59,7 +59,7 @@ fn not_worth_packing() {
 #[test]
 fn announced_size_above_the_limit() {
     let packed = pack(&[0; 4096]).expect("shrinks");
-    let limits = FrameLimits { control: 0, run: 4095 };
+    let limits = FrameLimits { control: 0, run: 4095, call: 0 };
     let too_large = |actual| DecodeError::TooLarge { limit: Limit::FrameBytes, actual, allowed: 4095 };
     assert_eq!(unpack(&packed, 4096, &limits), Err(too_large(4096)));
     assert_eq!(unpack(&packed, u32::MAX, &limits), Err(too_large(u32::MAX.into())));

@@ -11,8 +11,8 @@ use sinew_wire::{
     DecodeError, FrameHeader, FrameKind, FrameLimits, HEADER_LEN, Limit, MAX_CONTROL, MAX_GROUP, MAX_PAYLOAD, PeerId,
 };
 
-const KINDS: [FrameKind; 5] =
-    [FrameKind::Control, FrameKind::Publish, FrameKind::Deliver, FrameKind::Forward, FrameKind::Mesh];
+const KINDS: [FrameKind; 6] =
+    [FrameKind::Control, FrameKind::Publish, FrameKind::Deliver, FrameKind::Forward, FrameKind::Mesh, FrameKind::Call];
 
 fn publish_flags() -> impl Strategy<Value = publish::Flags> {
     use publish::Flags;
@@ -74,7 +74,7 @@ fn body(frame: &[u8], kind: FrameKind) -> &[u8] {
 proptest! {
     #[test]
     fn frame_header_from_arbitrary_bytes(bytes: [u8; HEADER_LEN], small: bool) {
-        let limits = if small { FrameLimits { control: 10, run: 1000 } } else { FrameLimits::default() };
+        let limits = if small { FrameLimits { control: 10, run: 1000, call: 500 } } else { FrameLimits::default() };
         let len = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         match FrameHeader::decode(bytes, &limits) {
             Ok(header) => {
@@ -84,7 +84,7 @@ proptest! {
                 header.encode(&mut encoded);
                 prop_assert_eq!(&encoded[..], bytes);
             }
-            Err(DecodeError::UnknownKind(kind)) => prop_assert!(kind == bytes[4] && !(1..=5).contains(&kind)),
+            Err(DecodeError::UnknownKind(kind)) => prop_assert!(kind == bytes[4] && !(1..=6).contains(&kind)),
             Err(error) => {
                 let kind = FrameKind::try_from(bytes[4]).expect("was known");
                 let allowed = limits.of(kind) as u64;
