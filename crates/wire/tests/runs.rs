@@ -210,7 +210,7 @@ fn oversize_is_refused_on_the_header() {
             assert_eq!(header(len), Err(refused));
         }
     }
-    for kind in [0, 6, 0xff] {
+    for kind in [0, 7, 0xff] {
         assert_eq!(FrameHeader::decode([0, 0, 0, 0, kind], &limits), Err(DecodeError::UnknownKind(kind)));
     }
 }
