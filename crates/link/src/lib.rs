@@ -17,6 +17,8 @@
 //! The first word on a link is the dialer's: over QUIC the listener learns of the stream only when something is written
 //! to it, and [`Incoming::establish`] waits for that.
 //!
+//! A [`Lane`] holds what waits to be written of remote calls.
+//!
 //! [`pool`] keeps the books of links that are made on demand: how many, which goes first, who is dialled again when.
 //!
 //! Types of quinn, rustls and libp2p do not leave this crate, except the key pair that the overlay shares. Why its defaults are what they are, with the measurements,
@@ -30,6 +32,7 @@ mod config;
 mod dialer;
 mod error;
 mod identity;
+mod lane;
 mod link;
 mod listener;
 mod over;
@@ -52,6 +55,7 @@ pub use config::LinkConfig;
 pub use dialer::Dialer;
 pub use error::{AcceptError, BindError, DialError, LinkError};
 pub use identity::{Identity, IdentityError};
+pub use lane::{Body, Lane, LaneError};
 pub use link::{Link, Transport};
 pub use listener::{Incoming, Listener};
 pub use reader::{Fill, LinkReader};
