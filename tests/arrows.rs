@@ -28,6 +28,7 @@ const HOUSE: &[Room] = &[
     room(0, "sinew-topic"),
     room(0, "sinew-wire"),
     room(1, "sinew-flow"),
+    room(1, "sinew-balance"),
     room(1, "sinew-membership"),
     room(1, "sinew-registry"),
     room(2, "sinew-link"),
