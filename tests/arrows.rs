@@ -37,8 +37,12 @@ const HOUSE: &[Room] = &[
     room(3, "sinew-observe"),
     Room { sideways: &["sinew-observe"], ..room(3, "sinew-pubsub") },
     Room { sideways: &["sinew-observe"], ..room(3, "sinew-discovery") },
-    Room { sideways: &["sinew-pubsub", "sinew-discovery", "sinew-observe"], ..room(3, "sinew-mesh") },
-    Room { sideways: &["sinew-mesh", "sinew-pubsub", "sinew-discovery", "sinew-observe"], ..room(3, "sinew-gateway") },
+    Room { sideways: &["sinew-discovery", "sinew-observe"], ..room(3, "sinew-rpc") },
+    Room { sideways: &["sinew-rpc", "sinew-pubsub", "sinew-discovery", "sinew-observe"], ..room(3, "sinew-mesh") },
+    Room {
+        sideways: &["sinew-mesh", "sinew-rpc", "sinew-pubsub", "sinew-discovery", "sinew-observe"],
+        ..room(3, "sinew-gateway")
+    },
     // The SDK speaks the protocol; it never sees a service behind it.
     Room { sees_up_to: 2, ..room(4, "sinew-client") },
     room(4, "sinew-node"),
