@@ -61,6 +61,7 @@
 #![warn(missing_docs)]
 
 mod builder;
+mod calls;
 mod client;
 mod delivery;
 mod draft;
@@ -71,6 +72,7 @@ mod events;
 mod inbox;
 mod publisher;
 mod report;
+mod serve;
 mod services;
 mod session;
 mod shared;
@@ -78,6 +80,9 @@ mod subscription;
 mod writer;
 
 pub use builder::{Builder, Reconnect};
+pub use calls::{
+    Answers, AppError, CallBuilder, CallError, CallSender, Executed, Gathered, GatheredAnswer, Reply, SendError,
+};
 pub use client::{Client, Connection};
 pub use delivery::{Message, MessageRef, Run, RunIntoIter, RunIter};
 pub use draft::Draft;
@@ -85,6 +90,7 @@ pub use error::{ConnectError, FlushError, PublishError, SubscribeError};
 pub use events::{ConnectionEvent, DisconnectReason, Events};
 pub use publisher::Publisher;
 pub use report::Report;
+pub use serve::{IntoResponse, ItemSender, Items, Request, Response, ServeBuilder, Serving};
 pub use services::{
     AnnounceError, Announcement, ListError, LookupError, Service, ServiceEvent, ServiceWatch, Services, SettleError,
     Settled, WatchError,
@@ -94,8 +100,10 @@ pub use subscription::{Event, RunEvent, Subscription, SubscriptionBuilder};
 // What stands in signatures above.
 pub use sinew_link::{Address, AddressError, DialError, Identity, IdentityError, LinkError};
 pub use sinew_topic::{NameError, Pattern};
+pub use sinew_wire::call::Strategy;
 pub use sinew_wire::{
-    DecodeError, HeaderIter, Headers, Limit, PeerId, Policy, Refusal, RefusedRun, ServiceInstance, ServiceSummaryRow,
+    CachePolicy, DecodeError, HeaderIter, Headers, Limit, PeerId, Policy, ProviderHealth, Refusal, RefusedRun,
+    ServiceInstance, ServiceSummaryRow,
 };
 
 /// Connects to a node, or to the first of several separated by commas, with the defaults of [`Client::builder`].

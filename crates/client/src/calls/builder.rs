@@ -1,0 +1,294 @@
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sinew_wire::call::{Flags, MAX_KEY, Strategy};
+use sinew_wire::encode_header;
+
+use crate::calls::stream::{Answers, CallSender, Gathered};
+use crate::calls::{CallError, Reply};
+use crate::client::Client;
+
+/// The header that carries a trace context from caller to provider, as W3C has it.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// Bytes of answers that may be on their way to a caller that does not take them.
+const WINDOW: u32 = 256 << 10;
+
+/// Smallest window, in bytes.
+const MIN_WINDOW: u32 = 4 << 10;
+
+/// A call to be made, with all that a call can have. From [`Client::calling`].
+///
+/// ```no_run
+/// # async fn example(client: sinew_client::Client) -> Result<(), sinew_client::CallError> {
+/// use std::time::Duration;
+///
+/// let reply = client
+///     .calling("images.resize")
+///     .deadline(Duration::from_secs(2))
+///     .header("width", "200")
+///     .idempotent()
+///     .send("holiday.png")
+///     .await?;
+/// println!("{} bytes", reply.body.len());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "does nothing until sent"]
+#[derive(Clone)]
+pub struct CallBuilder {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    pub(crate) options: CallOptions,
+    pub(crate) key: Bytes,
+    pub(crate) headers: BytesMut,
+    /// The first thing that was wrong.
+    wrong: Option<CallError>,
+}
+
+/// What fits into a word or two of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallOptions {
+    pub(crate) flags: Flags,
+    pub(crate) strategy: Strategy,
+    pub(crate) priority: u8,
+    pub(crate) answers: u16,
+    pub(crate) window: u32,
+    /// `None` for the node's default.
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Default for CallOptions {
+    fn default() -> Self {
+        Self {
+            flags: Flags::default(),
+            strategy: Strategy::Balanced,
+            priority: 128,
+            answers: 0,
+            window: WINDOW,
+            deadline: None,
+        }
+    }
+}
+
+impl Client {
+    /// Calls a procedure and waits for its result, within the node's default deadline, which is 10 s unless configured.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sinew_client::Client) -> Result<(), sinew_client::CallError> {
+    /// let reply = client.call("math.square", "12").await?;
+    /// println!("{:?}", reply.body);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// See [`CallBuilder::send`] for what is waited for, errors and cancellation.
+    pub async fn call(&self, name: impl AsRef<str> + Send, body: impl Into<Bytes> + Send) -> Result<Reply, CallError> {
+        let _ = (name.as_ref(), body.into());
+        Err(CallError::Closed)
+    }
+
+    /// Begins a call with a deadline, headers, a strategy, or streams.
+    pub fn calling(&self, name: impl Into<String>) -> CallBuilder {
+        CallBuilder {
+            client: self.clone(),
+            name: name.into(),
+            options: CallOptions::default(),
+            key: Bytes::new(),
+            headers: BytesMut::new(),
+            wrong: None,
+        }
+    }
+
+    /// Calls a procedure that takes and gives JSON: one served by
+    /// [`ServeBuilder::typed_handler`](crate::ServeBuilder::typed_handler), say.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sinew_client::Client) -> Result<(), sinew_client::CallError> {
+    /// #[derive(serde::Serialize)]
+    /// struct Order { item: u32, count: u32 }
+    /// #[derive(serde::Deserialize)]
+    /// struct Receipt { total: f64 }
+    ///
+    /// let receipt: Receipt = client.call_typed("shop.order", &Order { item: 7, count: 2 }).await?;
+    /// println!("{}", receipt.total);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`CallBuilder::send`]; [`CallError::Encode`] and [`CallError::Decode`].
+    pub async fn call_typed<Req, Res>(&self, name: impl AsRef<str> + Send, request: &Req) -> Result<Res, CallError>
+    where
+        Req: Serialize + Sync + ?Sized,
+        Res: DeserializeOwned,
+    {
+        let body = serde_json::to_vec(request).map_err(|error| CallError::Encode(error.to_string()))?;
+        let reply = self.call(name, body).await?;
+        serde_json::from_slice(&reply.body).map_err(|error| CallError::Decode(error.to_string()))
+    }
+}
+
+impl CallBuilder {
+    /// How long the whole call may take, streams included: from 1 ms to what the node allows, which is 5 min unless
+    /// configured. It is counted from the sending function on, and travels to the provider. Default: the node's, which is 10 s
+    /// unless configured.
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// Adds a header. Keys have 1 to 255 bytes, and all headers together 4 KiB at most, with 3 bytes added to each. What is
+    /// wrong with it is told when the call is sent.
+    pub fn header(mut self, key: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
+        if let Err(error) = encode_header(key.as_ref(), value.as_ref(), &mut self.headers) {
+            self.wrong.get_or_insert(CallError::Header(error));
+        }
+        self
+    }
+
+    /// Adds a trace context in the form of W3C, which nodes log and the provider gets:
+    /// [`Request::traceparent`](crate::Request::traceparent). None is added by itself.
+    pub fn traceparent(self, context: impl AsRef<str>) -> Self {
+        self.header(TRACEPARENT, context.as_ref())
+    }
+
+    /// Under overload, waiting calls of lower priority are given up first. Default 128.
+    pub const fn priority(mut self, priority: u8) -> Self {
+        self.options.priority = priority;
+        self
+    }
+
+    /// How to choose among providers. Default [`Strategy::Balanced`]. For [`Strategy::All`] see [`CallBuilder::gather`], for
+    /// [`Strategy::Sticky`] see [`CallBuilder::key`].
+    pub const fn strategy(mut self, strategy: Strategy) -> Self {
+        self.options.strategy = strategy;
+        self
+    }
+
+    /// Has calls of the same key go to the same provider, while it is there: [`Strategy::Sticky`]. At most 256 bytes.
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        let key = key.into();
+        if key.len() > MAX_KEY {
+            self.wrong.get_or_insert(CallError::KeyTooLong { actual: key.len() });
+        }
+        self.key = key;
+        self.options.strategy = Strategy::Sticky;
+        self
+    }
+
+    /// To execute it twice does no harm: it may be tried again although it may have been executed.
+    pub const fn idempotent(mut self) -> Self {
+        self.options.flags = self.options.flags.with(Flags::IDEMPOTENT);
+        self
+    }
+
+    /// If the answer takes longer than usual, a second provider is asked. Only for a call that is
+    /// [idempotent](CallBuilder::idempotent), or a procedure that is.
+    pub const fn hedged(mut self) -> Self {
+        self.options.flags = self.options.flags.with(Flags::HEDGE);
+        self
+    }
+
+    /// Not to be answered from a cache.
+    pub const fn fresh(mut self) -> Self {
+        self.options.flags = self.options.flags.with(Flags::FRESH);
+        self
+    }
+
+    /// With [`CallBuilder::gather`]: so many answers are enough. Default 0: those of all.
+    pub const fn answers(mut self, answers: u16) -> Self {
+        self.options.answers = answers;
+        self
+    }
+
+    /// Bytes of answers that may be on their way while the application does not take them. Default 256 KiB; at least 4 KiB, and
+    /// nodes cut it at 1 MiB.
+    pub const fn window(mut self, bytes: u32) -> Self {
+        self.options.window = if bytes < MIN_WINDOW { MIN_WINDOW } else { bytes };
+        self
+    }
+
+    /// Calls, and waits for the result.
+    ///
+    /// Waits while the client is not connected, and while as many calls are open as may be
+    /// ([`Builder::max_calls`](crate::Builder::max_calls)), all within the deadline. When the connection is lost, a call that was
+    /// not sent, or is [idempotent](CallBuilder::idempotent), is sent again within the deadline.
+    ///
+    /// Dropped early, the call is cancelled: on its way, in the queue, and at the provider, whose handler is dropped. It may have
+    /// been executed.
+    ///
+    /// # Errors
+    /// Name, header, key or size is not valid; how the call failed; or the client is closed. [`CallError::executed`] tells whether
+    /// it was executed.
+    pub async fn send(self, body: impl Into<Bytes> + Send) -> Result<Reply, CallError> {
+        let _ = (self.check()?, body.into());
+        Err(CallError::Closed)
+    }
+
+    /// Calls, and takes a stream of answers.
+    ///
+    /// Resolves when the argument is sent. Waits as [`CallBuilder::send`] does. A stream is never sent again. Dropped early, the
+    /// call is cancelled.
+    ///
+    /// # Errors
+    /// As [`CallBuilder::send`]; how the call itself fails is told by [`Answers`].
+    pub async fn stream(self, body: impl Into<Bytes> + Send) -> Result<Answers, CallError> {
+        let _ = (self.check()?, body.into());
+        Err(CallError::Closed)
+    }
+
+    /// Opens a call with a stream in each direction.
+    ///
+    /// Resolves when the request has its place in the next write. Waits as [`CallBuilder::send`] does. Dropped early, the call is
+    /// cancelled.
+    ///
+    /// # Errors
+    /// As [`CallBuilder::send`]; how the call itself fails is told by [`Answers`].
+    pub async fn open(self) -> Result<(CallSender, Answers), CallError> {
+        self.check()?;
+        Err(CallError::Closed)
+    }
+
+    /// Calls with a stream of items for an argument, and waits for the one result. The procedure may answer before the stream
+    /// ends; the rest of it is not asked for then.
+    ///
+    /// Waits and is cancelled as [`CallBuilder::send`]. A stream is never sent again.
+    ///
+    /// # Errors
+    /// As [`CallBuilder::send`].
+    pub async fn upload<S>(self, items: S) -> Result<Reply, CallError>
+    where
+        S: Stream + Send,
+        S::Item: Into<Bytes>,
+    {
+        let _ = (self.check()?, items);
+        Err(CallError::Closed)
+    }
+
+    /// Calls all providers at once ([`Strategy::All`]), and takes their answers in the order in which they come, until
+    /// [so many](CallBuilder::answers) are there, all have answered, or the deadline passes.
+    ///
+    /// Waits and is cancelled as [`CallBuilder::stream`].
+    ///
+    /// # Errors
+    /// As [`CallBuilder::stream`].
+    pub async fn gather(mut self, body: impl Into<Bytes> + Send) -> Result<Gathered, CallError> {
+        self.options.strategy = Strategy::All;
+        self.stream(body).await.map(Gathered::new)
+    }
+
+    fn check(&self) -> Result<(), CallError> {
+        self.wrong.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl fmt::Debug for CallBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}

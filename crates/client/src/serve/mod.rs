@@ -1,0 +1,11 @@
+//! Remote calls, from the provider's side.
+
+mod builder;
+mod request;
+mod response;
+mod serving;
+
+pub use builder::ServeBuilder;
+pub use request::{ItemSender, Items, Request};
+pub use response::{IntoResponse, Response};
+pub use serving::Serving;
