@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod exit;
 mod logging;
+mod memory;
 mod output;
 
 use std::process::ExitCode;
@@ -13,11 +14,8 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::cli::Cli;
 use crate::output::Output;
 
-/// Many small buffers come and go on several threads: that is what it is made for.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    memory::use_small_pages();
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
