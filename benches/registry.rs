@@ -25,7 +25,7 @@ fn filled(names: u32, now: Instant) -> Registry {
     let mut registry = Registry::new(Limits { services: 100_001, ..Limits::default() });
     for n in 0..names {
         let metadata = vec![("version".to_owned(), "1.2.3".to_owned())];
-        let offer = Offer { lease: n, name: &name(n), ttl: Duration::ZERO, metadata };
+        let offer = Offer { lease: n, name: &name(n), ttl: Duration::ZERO, metadata, procedure: None };
         registry.announce(owner(n / 64), offer, now).expect("has room");
     }
     registry
@@ -71,7 +71,7 @@ fn changes(c: &mut Criterion) {
             let id = LeaseId { session: 1 << 30, lease: 1 };
             b.iter(|| {
                 let _reader = registry.snapshot();
-                let offer = Offer { lease: 1, name: "one.more", ttl: Duration::ZERO, metadata: Vec::new() };
+                let offer = Offer { lease: 1, name: "one.more", ttl: Duration::ZERO, metadata: Vec::new(), procedure: None };
                 registry.announce(owner(1 << 30), offer, now).expect("has room");
                 registry.withdraw(id)
             });

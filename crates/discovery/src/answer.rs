@@ -4,10 +4,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use sinew_overlay::Ask;
+use sinew_registry::Instance;
 use sinew_wire::PeerId;
 use tokio::sync::{mpsc, watch};
 
-use crate::protocol::{Answer, Detail, MAX_ANSWER, MAX_INSTANCES, Question};
+use crate::protocol::{Answer, Callable, Detail, MAX_ANSWER, MAX_INSTANCES, Question};
 use crate::shared::{Counts, Shared, left_ms};
 
 /// Nodes whose questions are counted; more than that do not ask within a second.
@@ -52,6 +53,7 @@ impl Shared {
                     instance: instance.owner.instance,
                     metadata: instance.metadata.to_vec(),
                     ttl_ms: left_ms(instance.expires, now),
+                    callable: callable_of(instance),
                 };
                 let bytes = bytes_of(&detail);
                 if answer.0.len() == max || bytes > left {
@@ -72,7 +74,14 @@ const AROUND: usize = 64;
 
 /// More than what an instance takes in an answer.
 fn bytes_of(detail: &Detail) -> usize {
-    64 + detail.metadata.iter().map(|(key, value)| 16 + key.len() + value.len()).sum::<usize>()
+    let cache = detail.callable.as_ref().and_then(|callable| callable.procedure.cache.as_ref());
+    let vary = cache.map_or(0, |cache| cache.vary.iter().map(|header| 8 + header.len()).sum());
+    128 + detail.metadata.iter().map(|(key, value)| 16 + key.len() + value.len()).sum::<usize>() + vary
+}
+
+fn callable_of(instance: &Instance) -> Option<Callable> {
+    let procedure = instance.procedure.as_deref()?.clone();
+    Some(Callable { id: instance.number, procedure, health: instance.health })
 }
 
 /// How much each node may ask: so many times in a second, half of them at once.

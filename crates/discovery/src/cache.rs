@@ -4,31 +4,41 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 use sinew_wire::ServiceInstance;
 
+use crate::Provider;
+
 /// What is known of a service at other nodes, until a change or time says otherwise.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    instances: Vec<Remote>,
+    instances: Vec<Kept>,
     /// Whether the DHT would be worth asking: nobody in the directory has it, and the DHT was not asked because this node has.
     pub(crate) here_only: bool,
     until: Instant,
 }
 
+/// An instance of another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Remote {
+    pub(crate) instance: ServiceInstance,
+    /// How it is called, if it can be.
+    pub(crate) callable: Option<Provider>,
+}
+
 #[derive(Debug)]
-struct Remote {
-    instance: ServiceInstance,
+struct Kept {
+    remote: Remote,
     expires: Instant,
 }
 
 impl Entry {
     /// Instances fetched just now.
-    pub(crate) fn fetched(instances: Vec<ServiceInstance>, now: Instant, ttl: Duration) -> Self {
+    pub(crate) fn fetched(instances: Vec<Remote>, now: Instant, ttl: Duration) -> Self {
         let after = |ttl| now.checked_add(ttl).unwrap_or(now);
-        let with_end = |instance: ServiceInstance| {
-            let expires = after(Duration::from_millis(instance.ttl_ms));
-            Remote { instance, expires }
+        let with_end = |remote: Remote| {
+            let expires = after(Duration::from_millis(remote.instance.ttl_ms));
+            Kept { remote, expires }
         };
         let instances: Vec<_> = instances.into_iter().map(with_end).collect();
-        let until = instances.iter().map(|remote| remote.expires).fold(after(ttl), Instant::min);
+        let until = instances.iter().map(|kept| kept.expires).fold(after(ttl), Instant::min);
         Self { instances, here_only: false, until }
     }
 
@@ -43,14 +53,29 @@ impl Entry {
 
     /// The instances, with the time that is left to them now.
     pub(crate) fn instances(&self, now: Instant) -> impl Iterator<Item = ServiceInstance> {
-        self.instances.iter().filter(move |remote| remote.expires > now).map(move |Remote { instance, expires }| {
+        self.instances.iter().filter(move |kept| kept.expires > now).map(move |Kept { remote, expires }| {
             let left = expires.saturating_duration_since(now).as_millis();
-            ServiceInstance { ttl_ms: u64::try_from(left).unwrap_or(u64::MAX), ..instance.clone() }
+            ServiceInstance { ttl_ms: u64::try_from(left).unwrap_or(u64::MAX), ..remote.instance.clone() }
         })
     }
 
+    /// When it no longer holds.
+    pub(crate) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// The instances that can be called. Leases are renewed without anybody telling, so their ends are not looked at: while the
+    /// entry is used, whoever withdraws is told of, or says so when it is called.
+    pub(crate) fn providers(&self) -> impl Iterator<Item = &Provider> {
+        self.instances.iter().filter_map(|kept| kept.remote.callable.as_ref())
+    }
+
+    pub(crate) fn any_callable(&self) -> bool {
+        self.providers().next().is_some()
+    }
+
     pub(crate) fn is_of(&self, node: sinew_wire::PeerId) -> bool {
-        self.instances.iter().any(|remote| remote.instance.node == node)
+        self.instances.iter().any(|kept| kept.remote.instance.node == node)
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use sinew_observe::Metrics;
 use sinew_overlay::{Ask, Overlay};
 use sinew_registry::{LeaseId, NoSuchLease, Offer, Owner, check_name};
-use sinew_wire::{Limit, LookupOutcome, PeerId, Refusal, ServiceSummaryRow};
+use sinew_wire::{Limit, LookupOutcome, PeerId, Procedure, ProviderHealth, Refusal, ServiceSummaryRow};
 use tokio::sync::{mpsc, watch};
 
 use crate::answer::answer_all;
 use crate::keeper::keep;
 use crate::refusal::refusal_of;
 use crate::shared::{Counts, Shared};
-use crate::{DiscoveryConfig, LocalChanges, Watch};
+use crate::{DiscoveryConfig, LocalChanges, Providers, ProvidersError, Watch};
 
 /// Most rows that [`Discovery::list`] gives at once.
 const MAX_ROWS: usize = 10_000;
@@ -41,6 +41,17 @@ pub struct AnnounceSpec {
     pub ttl: Duration,
     /// What the instance says about itself.
     pub metadata: Vec<(String, String)>,
+    /// How it wants to be called, if it can be.
+    pub procedure: Option<Procedure>,
+}
+
+/// A lease that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// Time to live without a renewal.
+    pub ttl: Duration,
+    /// The node's number for the instance: [`Provider::id`](crate::Provider::id).
+    pub id: u64,
 }
 
 /// Numbers of one moment, for metrics and people.
@@ -127,7 +138,7 @@ impl Discovery {
         (Self(Arc::new(Handle { shared, stop })), changes)
     }
 
-    /// Grants a lease for a service, and gives its time to live. The client renews it well before that has passed.
+    /// Grants a lease for a service. The client renews it well before that has passed.
     ///
     /// The number of a lease that the session holds, announced again for the same name, renews the lease and replaces the
     /// metadata. A client that has reconnected takes the lease along from its session before.
@@ -136,11 +147,11 @@ impl Discovery {
     /// [`Refusal::InvalidName`] and [`Refusal::Reserved`]; [`Refusal::Limit`] with [`Limit::LeaseTtl`] (the bound that was
     /// passed, in milliseconds), [`Limit::MetadataBytes`], [`Limit::ServicesPerClient`] or [`Limit::Services`];
     /// [`Refusal::Lease`] if the session holds that number for another name. Whoever tells the client counts it.
-    pub fn announce(&self, owner: Owner, spec: AnnounceSpec) -> Result<Duration, Refusal> {
-        let AnnounceSpec { lease, name, ttl, metadata } = spec;
+    pub fn announce(&self, owner: Owner, spec: AnnounceSpec) -> Result<Grant, Refusal> {
+        let AnnounceSpec { lease, name, ttl, metadata, procedure } = spec;
         let shared = self.shared();
         let mut state = shared.state.lock();
-        let offer = Offer { lease, name: &name, ttl, metadata };
+        let offer = Offer { lease, name: &name, ttl, metadata, procedure };
         let announced = match state.registry.announce(owner, offer, Instant::now()) {
             Ok(announced) => announced,
             Err(error) => {
@@ -148,9 +159,10 @@ impl Discovery {
                 return Err(refusal_of(error, lease));
             }
         };
+        shared.note_ended(&mut state, announced.ended.iter().map(|ended| ended.number));
         let ended = announced.ended.iter().map(|ended| (&ended.name, ended.instances));
         shared.local_changed(&mut state, ended.chain([(&announced.name, announced.instances)]));
-        Ok(announced.ttl)
+        Ok(Grant { ttl: announced.ttl, id: announced.number })
     }
 
     /// Begins the time to live of a lease anew, and gives it.
@@ -163,6 +175,23 @@ impl Discovery {
         let ttl = state.registry.renew(LeaseId { session, lease }, Instant::now()).map_err(no_such_lease)?;
         shared.snapshot.store(Arc::new(state.registry.snapshot()));
         Ok(ttl)
+    }
+
+    /// How an instance is, by its own word. Callers on this node see it in the next set of providers; those on others when they
+    /// ask again, or by the reply to a call.
+    ///
+    /// # Errors
+    /// [`Refusal::Lease`]: the session holds no such lease, or it has expired.
+    pub fn set_health(&self, session: u64, lease: u32, health: ProviderHealth) -> Result<(), Refusal> {
+        let shared = self.shared();
+        let mut state = shared.state.lock();
+        let changed = state.registry.set_health(LeaseId { session, lease }, health).map_err(no_such_lease)?;
+        if let Some(name) = changed {
+            shared.snapshot.store(Arc::new(state.registry.snapshot()));
+            shared.sets.invalidate(&*name);
+            shared.changed_something();
+        }
+        Ok(())
     }
 
     /// Ends a lease.
@@ -202,6 +231,47 @@ impl Discovery {
     /// Cancel safe: dropped early, what is being fetched comes to those who ask later.
     pub async fn lookup(&self, name: &str, deadline: Duration) -> LookupOutcome {
         self.shared().lookup(name, deadline).await
+    }
+
+    /// Who can be called by a name, looked for within `deadline` if this node does not know: as [`Discovery::lookup`] does, zero for
+    /// [`DiscoveryConfig::lookup_timeout`]. As long as this node has an instance itself, nobody is waited for.
+    ///
+    /// Only what was announced with a [`Procedure`] can be called. At most 4,096 instances of this node, and as many of others as
+    /// a look-up gives.
+    ///
+    /// # Errors
+    /// [`ProvidersError`]. Cancel safe.
+    pub async fn providers(&self, name: &str, deadline: Duration) -> Result<Arc<Providers>, ProvidersError> {
+        self.shared().callable(name, deadline).await
+    }
+
+    /// Who can be called by a name, if this node knows it without asking. For every call: it costs a look-up in a table, and a set
+    /// that grows old is fetched anew while it is used on. Must be called in a tokio runtime.
+    pub fn providers_now(&self, name: &str) -> Option<Arc<Providers>> {
+        self.shared().callable_now(name)
+    }
+
+    /// Rises with everything that may change what can be called. Cheap.
+    pub fn revision(&self) -> u64 {
+        self.shared().revision.load(Ordering::Acquire)
+    }
+
+    /// Somebody was not there who should have been: what is known of a name at other nodes is asked anew the next time.
+    pub fn forget(&self, name: &str) {
+        self.shared().forget_name(name);
+    }
+
+    /// Waits until instances of this node have ended, for whatever reason, and gives their numbers: withdrawn, expired, their session
+    /// lost, or taken along to another one. One task asks. Cancel safe.
+    pub async fn ended(&self) -> Vec<u64> {
+        let shared = self.shared();
+        loop {
+            let ended = std::mem::take(&mut shared.state.lock().ended);
+            if !ended.is_empty() {
+                return ended.into();
+            }
+            shared.instances_ended.notified().await;
+        }
     }
 
     /// Up to `max` services of the realm in the order of their names, behind `after`, and whether there are more. At most

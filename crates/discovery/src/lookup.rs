@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 use futures::stream::{FuturesUnordered, StreamExt};
 use sinew_overlay::{DhtError, Overlay, Purpose, RequestError};
 use sinew_registry::check_name;
-use sinew_wire::{Limit, LookupOutcome, PeerId, Refusal, ServiceInstance};
+use sinew_wire::{Limit, LookupOutcome, PeerId, Refusal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::cache::Entry;
+use crate::cache::{Entry, Remote};
 use crate::protocol::{Answer, MAX_INSTANCES, Question, dht_key};
 use crate::refusal::refusal_of;
 use crate::shared::{Counts, Shared};
@@ -71,7 +71,7 @@ impl Shared {
     }
 
     /// What other nodes have of a service that the cache does not know.
-    async fn elsewhere(self: &Arc<Self>, name: &str, is_here: bool, limit: Duration) -> Outcome {
+    pub(crate) async fn elsewhere(self: &Arc<Self>, name: &str, is_here: bool, limit: Duration) -> Outcome {
         let begun = Instant::now();
         let (outcome, joined) = self.join(name, is_here, limit).await;
         let left = limit.saturating_sub(begun.elapsed());
@@ -209,9 +209,9 @@ impl Shared {
     }
 
     /// The instances of one node.
-    async fn ask(&self, overlay: &Overlay, name: &Arc<str>, node: PeerId) -> Result<Vec<ServiceInstance>, Failure> {
+    async fn ask(&self, overlay: &Overlay, name: &Arc<str>, node: PeerId) -> Result<Vec<Remote>, Failure> {
         let begun = Instant::now();
-        let mut instances: Vec<ServiceInstance> = Vec::new();
+        let mut instances: Vec<Remote> = Vec::new();
         for _ in 0..MAX_PAGES {
             let max = self.config.instances_taken.saturating_sub(instances.len()).min(MAX_INSTANCES);
             if max == 0 {

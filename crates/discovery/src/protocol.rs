@@ -3,12 +3,16 @@
 //! The overlay has proven who answers, and a node answers only for its own clients: that is why details carry no signature, and
 //! why whatever an answer says, the `node` of its instances is the peer that gave it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sinew_registry::check_name;
-use sinew_wire::{DecodeError, PeerId, ServiceInstance, codec};
+use sinew_wire::{DecodeError, PeerId, Procedure, ProviderHealth, ServiceInstance, codec};
+
+use crate::Provider;
+use crate::cache::Remote;
 
 /// Largest question, in bytes.
 pub(crate) const MAX_QUESTION: usize = 1 << 10;
@@ -63,6 +67,37 @@ pub(crate) struct Detail {
     pub(crate) metadata: Vec<(String, String)>,
     /// How long the lease still holds unless it is renewed, in milliseconds.
     pub(crate) ttl_ms: u64,
+    /// How it is called, if it can be.
+    pub(crate) callable: Option<Callable>,
+}
+
+/// What an instance has that can be called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Callable {
+    /// The node's number for it.
+    pub(crate) id: u64,
+    /// How it wants to be called.
+    pub(crate) procedure: Procedure,
+    /// How it is, by its own word.
+    pub(crate) health: ProviderHealth,
+}
+
+impl Detail {
+    /// As somebody else sees it.
+    fn into_remote(self, name: &str, node: PeerId, region: &Arc<str>) -> Remote {
+        let Self { provider, instance, metadata, ttl_ms, callable } = self;
+        let callable = callable.map(|Callable { id, procedure, health }| Provider {
+            node,
+            id,
+            provider,
+            instance,
+            region: Arc::clone(region),
+            procedure: Arc::new(procedure),
+            health,
+        });
+        let (name, region) = (name.to_owned(), region.as_ref().to_owned());
+        Remote { instance: ServiceInstance { name, node, provider, instance, metadata, ttl_ms, region }, callable }
+    }
 }
 
 /// Why an answer is not taken.
@@ -102,7 +137,7 @@ impl Question {
 /// A page of instances of one node, checked.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Page {
-    pub(crate) instances: Vec<ServiceInstance>,
+    pub(crate) instances: Vec<Remote>,
     pub(crate) more: bool,
 }
 
@@ -123,22 +158,15 @@ impl Answer {
         if instances.len() > max {
             return Err(Bad::TooMany);
         }
-        let instances: Vec<_> = instances
-            .into_iter()
-            .map(|Detail { provider, instance, metadata, ttl_ms }| ServiceInstance {
-                name: name.clone(),
-                node,
-                provider,
-                instance,
-                metadata,
-                ttl_ms,
-                region: region.clone(),
-            })
-            .collect();
-        if instances.iter().any(|instance| instance.validate().is_err()) {
+        if instances.iter().any(|detail| detail.callable.as_ref().is_some_and(|it| it.procedure.validate().is_err())) {
             return Err(Bad::Texts);
         }
-        if instances.iter().any(|instance| Duration::from_millis(instance.ttl_ms) > MAX_TTL) {
+        let region: Arc<str> = region.into();
+        let instances: Vec<_> = instances.into_iter().map(|detail| detail.into_remote(&name, node, &region)).collect();
+        if instances.iter().any(|remote| remote.instance.validate().is_err()) {
+            return Err(Bad::Texts);
+        }
+        if instances.iter().any(|remote| Duration::from_millis(remote.instance.ttl_ms) > MAX_TTL) {
             return Err(Bad::Ttl);
         }
         Ok(Page { instances, more })
@@ -161,6 +189,7 @@ pub(crate) fn dht_key(realm: &str, name: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sinew_wire::CachePolicy;
 
     use super::*;
 
@@ -170,7 +199,9 @@ mod tests {
 
     fn detail(n: u8) -> Detail {
         let metadata = vec![("k".to_owned(), "v".to_owned())];
-        Detail { provider: node(n), instance: u64::from(n), metadata, ttl_ms: 1_000 }
+        let procedure = Procedure { concurrency: 7, ..Procedure::default() };
+        let callable = Some(Callable { id: 5, procedure, health: ProviderHealth::Degraded });
+        Detail { provider: node(n), instance: u64::from(n), metadata, ttl_ms: 1_000, callable }
     }
 
     fn answer(name: &str, instances: Vec<Detail>) -> Answer {
@@ -186,7 +217,7 @@ mod tests {
         let page = read(&answer("a.b", vec![detail(1), detail(2)]), 2).expect("is good");
         assert!(page.more);
         assert_eq!(
-            page.instances.iter().map(|i| (i.node, i.provider)).collect::<Vec<_>>(),
+            page.instances.iter().map(|i| (i.instance.node, i.instance.provider)).collect::<Vec<_>>(),
             [(node(9), node(1)), (node(9), node(2)),]
         );
     }
@@ -201,6 +232,10 @@ mod tests {
         assert_eq!(read(&answer("a.b", vec![escape]), 1), Err(Bad::Texts));
         let many = Detail { metadata: vec![("k".into(), String::new()); 17], ..detail(1) };
         assert_eq!(read(&answer("a.b", vec![many]), 1), Err(Bad::Texts));
+        let cache = CachePolicy { vary: vec![String::new()], ..CachePolicy::default() };
+        let procedure = Procedure { cache: Some(cache), ..Procedure::default() };
+        let vary = Callable { id: 1, procedure, health: ProviderHealth::Good };
+        assert_eq!(read(&answer("a.b", vec![Detail { callable: Some(vary), ..detail(1) }]), 1), Err(Bad::Texts));
         let large = Detail { metadata: vec![("k".into(), "v".repeat(4_096))], ..detail(1) };
         assert_eq!(read(&answer("a.b", vec![large]), 1), Err(Bad::Texts));
         assert_eq!(Answer::decode(&[0; MAX_ANSWER + 1], node(9), "a.b", 1), Err(Bad::TooLarge));

@@ -17,6 +17,7 @@ use crate::cache::{self, Entries};
 use crate::dht::DhtNames;
 use crate::directory::Directory;
 use crate::lookup::Flight;
+use crate::providers::{self, Sets};
 use crate::watch::Watchers;
 
 /// Leases ended, and names forgotten, under one lock.
@@ -39,12 +40,20 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Written and invalidated under the lock of `state`, so that nothing old is written after it was invalidated.
     pub(crate) entries: Entries,
+    /// What can be called. Written and invalidated as `entries` are.
+    pub(crate) sets: Sets,
+    /// Counts changes of what can be called.
+    pub(crate) revision: AtomicU64,
+    /// Region label of this node.
+    pub(crate) region: Arc<str>,
     pub(crate) fetches: Arc<Semaphore>,
     pub(crate) dht_queries: Semaphore,
     /// For the mesh: there are local changes.
     pub(crate) changed: Notify,
     /// For the keeper: a deadline or a name of the DHT.
     pub(crate) keep: Notify,
+    /// For calls: there are instances that have ended.
+    pub(crate) instances_ended: Notify,
     /// Whether another node was ever known.
     pub(crate) met: AtomicBool,
     turn: AtomicUsize,
@@ -60,6 +69,8 @@ pub(crate) struct State {
     pub(crate) flown: u64,
     /// Nodes that have gone, the newest last: the DHT names them for a while yet.
     pub(crate) gone: VecDeque<PeerId>,
+    /// Instances that have ended, until somebody asks for them.
+    pub(crate) ended: VecDeque<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +91,8 @@ impl Counts {
 
 impl Shared {
     pub(crate) fn new(config: DiscoveryConfig, node: PeerId, overlay: Option<Overlay>, metrics: Metrics) -> Self {
-        let registry = Registry::new(config.limits.clone());
+        // Requests that were on their way to a life of this node before don't meet instances of this one.
+        let registry = Registry::numbering_from(config.limits.clone(), u64::from(rand::random::<u32>()) << 31);
         let snapshot = ArcSwap::from_pointee(registry.snapshot());
         let state = State {
             registry,
@@ -91,9 +103,13 @@ impl Shared {
             flights: HashMap::new(),
             flown: 0,
             gone: VecDeque::new(),
+            ended: VecDeque::new(),
         };
         Self {
             entries: cache::entries(config.cache_names, config.cache_ttl.max(config.absent_ttl)),
+            sets: providers::sets(config.cache_names),
+            revision: AtomicU64::new(0),
+            region: config.region.as_str().into(),
             fetches: Arc::new(Semaphore::new(config.fetches.min(Semaphore::MAX_PERMITS))),
             dht_queries: Semaphore::new(config.dht_queries.clamp(1, Semaphore::MAX_PERMITS)),
             cached: metrics.cache("services"),
@@ -102,6 +118,7 @@ impl Shared {
             snapshot,
             changed: Notify::new(),
             keep: Notify::new(),
+            instances_ended: Notify::new(),
             met: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
             config,
@@ -125,15 +142,27 @@ impl Shared {
                 self.changed.notify_one();
             }
             state.dht.set(name, instances > 0);
+            self.sets.invalidate(name);
             state.watchers.changed(name);
         }
+        self.changed_something();
         self.keep.notify_one();
     }
 
     pub(crate) fn ended(&self, state: &mut State, ended: &[Ended]) {
         if !ended.is_empty() {
+            self.note_ended(state, ended.iter().map(|ended| ended.number));
             self.local_changed(state, ended.iter().map(|ended| (&ended.name, ended.instances)));
         }
+    }
+
+    /// Notes which instances have ended. Bounded by as many as there may be at once: if nobody asks, nobody wants to know.
+    pub(crate) fn note_ended(&self, state: &mut State, numbers: impl IntoIterator<Item = u64>) {
+        state.ended.extend(numbers);
+        let most = self.config.limits.services;
+        let excess = state.ended.len().saturating_sub(most);
+        state.ended.drain(..excess);
+        self.instances_ended.notify_one();
     }
 
     /// Other nodes have something else of this name now.
@@ -141,6 +170,8 @@ impl Shared {
         // Who looks from now on asks anew; who has asked before gets what there was then.
         state.flights.remove(name);
         self.entries.invalidate(name);
+        self.sets.invalidate(name);
+        self.changed_something();
         state.watchers.changed(name);
     }
 
@@ -162,6 +193,13 @@ impl Shared {
                 break;
             }
         }
+        for (name, kept) in &self.sets {
+            if kept.is_of(node) {
+                let _state = self.state.lock();
+                self.sets.invalidate(&*name);
+            }
+        }
+        self.changed_something();
         // What only the DHT had told of it.
         for (name, entry) in &self.entries {
             if entry.is_of(node) {

@@ -24,7 +24,13 @@ fn owner(session: u64) -> Owner {
 }
 
 fn spec(lease: u32, name: &str) -> AnnounceSpec {
-    AnnounceSpec { lease, name: name.to_owned(), ttl: Duration::ZERO, metadata: vec![("k".into(), "v".into())] }
+    AnnounceSpec {
+        lease,
+        name: name.to_owned(),
+        ttl: Duration::ZERO,
+        metadata: vec![("k".into(), "v".into())],
+        procedure: None,
+    }
 }
 
 fn start(config: DiscoveryConfig) -> (Discovery, LocalChanges) {
@@ -48,7 +54,8 @@ fn row(name: &str, instances: u32, nodes: u32) -> ServiceSummaryRow {
 #[tokio::test]
 async fn announced_found_renewed_withdrawn() {
     let (discovery, changes) = start(DiscoveryConfig { region: "eu".into(), ..DiscoveryConfig::default() });
-    assert_eq!(discovery.announce(owner(1), spec(7, "a.b")), Ok(Duration::from_secs(60)));
+    let granted = discovery.announce(owner(1), spec(7, "a.b"));
+    assert_eq!(granted.map(|grant| grant.ttl), Ok(Duration::from_secs(60)));
     let LookupOutcome::Found(instances) = discovery.lookup("a.b", PATIENCE).await else { panic!("is there") };
     let [instance] = instances.as_slice() else { panic!("is one") };
     assert_eq!((&*instance.name, &*instance.region, instance.instance), ("a.b", "eu", 1));

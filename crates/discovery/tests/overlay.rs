@@ -7,7 +7,7 @@ use sinew_discovery::{AnnounceSpec, Discovery, DiscoveryConfig, LocalChanges, Ow
 use sinew_link::Identity;
 use sinew_observe::{CacheCounters, Metrics, Registry};
 use sinew_overlay::{Ask, Overlay, OverlayConfig, Purpose, RequestError, Started};
-use sinew_wire::{LookupOutcome, PeerId, Refusal, ServiceInstance, codec};
+use sinew_wire::{CachePolicy, LookupOutcome, PeerId, Procedure, ProviderHealth, Refusal, ServiceInstance, codec};
 use tokio::sync::mpsc;
 
 /// Much longer than anything takes here, so that a slow machine does not fail a test.
@@ -88,7 +88,7 @@ impl Node {
     fn announce(&self, session: u64, name: &str) {
         let owner = Owner { session, peer: client(session), instance: session };
         let metadata = vec![("k".into(), "v".into())];
-        let spec = AnnounceSpec { lease: 1, name: name.to_owned(), ttl: Duration::ZERO, metadata };
+        let spec = AnnounceSpec { lease: 1, name: name.to_owned(), ttl: Duration::ZERO, metadata, procedure: None };
         self.discovery.announce(owner, spec).expect("has room");
     }
 
@@ -288,7 +288,7 @@ async fn many_instances_come_in_pages() {
     for session in 0..100 {
         let owner = Owner { session, peer: client(session), instance: session };
         let metadata = vec![("large".to_owned(), "x".repeat(3_000))];
-        let spec = AnnounceSpec { lease: 1, name: "many".into(), ttl: Duration::ZERO, metadata };
+        let spec = AnnounceSpec { lease: 1, name: "many".into(), ttl: Duration::ZERO, metadata, procedure: None };
         nodes[1].discovery.announce(owner, spec).expect("has room");
     }
     nodes[0].discovery.remote_changed(nodes[1].id(), "many", Some(100));
@@ -310,6 +310,14 @@ struct Detail {
     instance: u64,
     metadata: Vec<(String, String)>,
     ttl_ms: u64,
+    callable: Option<Callable>,
+}
+
+#[derive(Clone, serde::Serialize)]
+struct Callable {
+    id: u64,
+    procedure: Procedure,
+    health: ProviderHealth,
 }
 
 #[derive(serde::Serialize)]
@@ -318,7 +326,7 @@ enum Question {
 }
 
 fn detail() -> Detail {
-    Detail { provider: client(1), instance: 1, metadata: Vec::new(), ttl_ms: 30_000 }
+    Detail { provider: client(1), instance: 1, metadata: Vec::new(), ttl_ms: 30_000, callable: None }
 }
 
 fn answer(name: &str, instances: Vec<Detail>) -> Bytes {

@@ -81,8 +81,8 @@ impl Questions {
 
     fn announce(&self, announce: Announce) {
         let Announce { lease, name, ttl_ms, metadata } = announce;
-        let spec = AnnounceSpec { lease, name, ttl: Duration::from_millis(ttl_ms), metadata };
-        self.lease(lease, self.context.discovery.announce(self.owner, spec));
+        let spec = AnnounceSpec { lease, name, ttl: Duration::from_millis(ttl_ms), metadata, procedure: None };
+        self.lease(lease, self.context.discovery.announce(self.owner, spec).map(|grant| grant.ttl));
     }
 
     fn lease(&self, lease: u32, outcome: Result<Duration, Refusal>) {

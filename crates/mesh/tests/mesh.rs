@@ -171,6 +171,7 @@ async fn services_of_other_nodes_are_told_and_untold() {
         name: "clock".to_owned(),
         ttl: Duration::from_secs(30),
         metadata: Vec::new(),
+        procedure: None,
     };
     there.discovery.announce(owner, spec).expect("is granted");
     let listed = |node: &support::Node| node.discovery.list(None, 10).0.iter().map(|row| row.nodes).collect::<Vec<_>>();

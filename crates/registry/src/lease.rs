@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sinew_wire::PeerId;
+use sinew_wire::{PeerId, Procedure, ProviderHealth};
 
 /// What an instance says about itself: keys and values, in the order in which it gave them.
 pub type Metadata = Arc<[(String, String)]>;
@@ -37,17 +37,25 @@ pub struct Offer<'a> {
     pub ttl: Duration,
     /// What the instance says about itself.
     pub metadata: Vec<(String, String)>,
+    /// How it wants to be called, if it can be.
+    pub procedure: Option<Procedure>,
 }
 
 /// One instance of a service, as of one moment: it is never changed, but replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
+    /// The node's number for it, never used twice. A lease that a client takes along to another session gets a new one.
+    pub number: u64,
     /// Who offers it.
     pub owner: Owner,
     /// The client's number for the lease.
     pub lease: u32,
     /// What it says about itself.
     pub metadata: Metadata,
+    /// How it wants to be called, if it can be.
+    pub procedure: Option<Arc<Procedure>>,
+    /// How it is, by its own word.
+    pub health: ProviderHealth,
     /// Time to live without a renewal.
     pub ttl: Duration,
     /// When the lease ends unless it is renewed.
@@ -66,12 +74,14 @@ impl Instance {
 pub struct Announced {
     /// The name, shared with the registry.
     pub name: Arc<str>,
+    /// The instance: [`Instance::number`].
+    pub number: u64,
     /// Time to live without a renewal.
     pub ttl: Duration,
     /// Instances of the name now.
     pub instances: u32,
-    /// A lease that this one replaced and that was for another name: its client had reconnected, and the node had not
-    /// noticed that the session before is gone.
+    /// The lease of a session before, which this one has replaced: its client had reconnected, and the node had not noticed that
+    /// the session is gone.
     pub ended: Option<Ended>,
 }
 
@@ -80,6 +90,8 @@ pub struct Announced {
 pub struct Ended {
     /// The lease.
     pub id: LeaseId,
+    /// The instance: [`Instance::number`].
+    pub number: u64,
     /// Its name.
     pub name: Arc<str>,
     /// Instances of the name that remain.

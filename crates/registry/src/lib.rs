@@ -20,7 +20,8 @@
 //! let now = Instant::now();
 //! let mut registry = Registry::new(Limits::default());
 //! let owner = Owner { session: 1, peer: PeerId::from_public_key([7; 32]), instance: 42 };
-//! let offer = Offer { lease: 1, name: "resize.image", ttl: Duration::from_secs(30), metadata: Vec::new() };
+//! let (ttl, metadata) = (Duration::from_secs(30), Vec::new());
+//! let offer = Offer { lease: 1, name: "resize.image", ttl, metadata, procedure: None };
 //! registry.announce(owner, offer, now)?;
 //!
 //! let snapshot = registry.snapshot();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sinew_wire::{MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME};
+use sinew_wire::{MAX_METADATA, MAX_METADATA_BYTES, MAX_NAME, Procedure};
 
 use crate::AnnounceError;
 
@@ -14,7 +14,7 @@ pub struct Limits {
     /// Most bytes in keys and values of one lease's metadata. Default, and at most, [`MAX_METADATA_BYTES`]: others would refuse
     /// what has more.
     pub metadata_bytes: usize,
-    /// Most bytes of all metadata together. Default 64 MiB.
+    /// Most bytes of all metadata together, and of the headers that caches of procedures go by. Default 64 MiB.
     pub metadata_total: usize,
     /// Shortest time to live. Default 10 s.
     pub min_ttl: Duration,
@@ -76,6 +76,12 @@ impl Limits {
 /// What metadata are charged.
 pub(crate) fn bytes_of(metadata: &[(String, String)]) -> usize {
     metadata.iter().map(|(key, value)| key.len().saturating_add(value.len())).fold(0, usize::saturating_add)
+}
+
+/// What the texts of a procedure are charged, beside the metadata.
+pub(crate) fn vary_bytes(procedure: Option<&Procedure>) -> usize {
+    let vary = procedure.and_then(|procedure| procedure.cache.as_ref()).map_or(&[][..], |cache| &cache.vary);
+    vary.iter().map(String::len).fold(0, usize::saturating_add)
 }
 
 /// Checks the name of a service: a topic that is not reserved.

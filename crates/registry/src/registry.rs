@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
-use sinew_wire::PeerId;
+use sinew_wire::{PeerId, ProviderHealth};
 
-use crate::limits::{bytes_of, check_name};
+use crate::limits::{bytes_of, check_name, vary_bytes};
 use crate::{AnnounceError, Announced, Ended, Instance, LeaseId, Limits, NoSuchLease, Offer, Owner, Snapshot};
 
 /// The leases of one node.
@@ -27,6 +27,8 @@ pub struct Registry {
     names: BTreeMap<Arc<str>, u32>,
     services: Snapshot,
     metadata_bytes: usize,
+    /// Number of the instance before.
+    numbered: u64,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,12 @@ struct Lease {
 impl Registry {
     /// Without any lease.
     pub fn new(limits: Limits) -> Self {
+        Self::numbering_from(limits, 0)
+    }
+
+    /// Without any lease; instances are numbered from the one behind `before`. A node that begins somewhere else each time does
+    /// not take requests to an instance of its life before for one of this life.
+    pub fn numbering_from(limits: Limits, before: u64) -> Self {
         Self {
             limits,
             leases: HashMap::new(),
@@ -50,6 +58,7 @@ impl Registry {
             names: BTreeMap::new(),
             services: Snapshot::new(),
             metadata_bytes: 0,
+            numbered: before,
         }
     }
 
@@ -69,7 +78,7 @@ impl Registry {
     pub fn announce(&mut self, owner: Owner, offer: Offer<'_>, now: Instant) -> Result<Announced, AnnounceError> {
         check_name(offer.name)?;
         let ttl = self.limits.ttl(offer.ttl)?;
-        let bytes = self.limits.metadata(&offer.metadata)?;
+        let bytes = self.limits.metadata(&offer.metadata)? + vary_bytes(offer.procedure.as_ref());
         let id = LeaseId { session: owner.session, lease: offer.lease };
         let earlier = match self.leases.get(&id) {
             Some(lease) if *lease.name != *offer.name || lease.instance.owner != owner => {
@@ -83,11 +92,26 @@ impl Registry {
         };
         self.check_quotas(owner.peer, bytes, earlier)?;
 
-        let ended = earlier.and_then(|earlier| self.end(earlier)).filter(|ended| *ended.name != *offer.name);
-        let expires = deadline(now, ttl);
-        let instance = Arc::new(Instance { owner, lease: offer.lease, metadata: offer.metadata.into(), ttl, expires });
+        let same = self.leases.get(&id).map(|lease| (lease.instance.number, lease.instance.health));
+        let (number, health) = same.unwrap_or_else(|| (self.numbered.wrapping_add(1), ProviderHealth::Good));
+        if same.is_none() {
+            self.numbered = number;
+        }
+        let ended = earlier.and_then(|earlier| self.end(earlier)).filter(|ended| ended.number != number);
+        let instance = Arc::new(Instance {
+            number,
+            owner,
+            lease: offer.lease,
+            metadata: offer.metadata.into(),
+            procedure: offer.procedure.map(Arc::new),
+            health,
+            ttl,
+            expires: deadline(now, ttl),
+        });
         let (name, instances) = self.insert(offer.name, instance, bytes);
-        Ok(Announced { name, ttl, instances, ended })
+        let same_name =
+            |ended: Ended| Ended { instances: if *ended.name == *name { instances } else { ended.instances }, ..ended };
+        Ok(Announced { number, ttl, instances, ended: ended.map(same_name), name })
     }
 
     /// Whether one more lease of a publisher has room, when `earlier` goes.
@@ -101,7 +125,7 @@ impl Registry {
         if self.leases.len() - kept >= self.limits.services {
             return Err(AnnounceError::Services { allowed: self.limits.services });
         }
-        let freed = earlier.map_or(0, |lease| bytes_of(&lease.instance.metadata));
+        let freed = earlier.map_or(0, |lease| charged(&lease.instance));
         if self.metadata_bytes - freed + bytes > self.limits.metadata_total {
             return Err(AnnounceError::MetadataTotal { allowed: self.limits.metadata_total });
         }
@@ -122,6 +146,21 @@ impl Registry {
         let (place, instance) = (lease.place, Arc::clone(&lease.instance));
         self.services.change(&lease.name, |service| service.replace(place, instance));
         Ok(ttl)
+    }
+
+    /// How an instance is, by its own word. Gives its name if that is something else than before.
+    ///
+    /// # Errors
+    /// The session holds no such lease.
+    pub fn set_health(&mut self, id: LeaseId, health: ProviderHealth) -> Result<Option<Arc<str>>, NoSuchLease> {
+        let lease = self.leases.get_mut(&id).ok_or(NoSuchLease(id))?;
+        if lease.instance.health == health {
+            return Ok(None);
+        }
+        lease.instance = Arc::new(Instance { health, ..Instance::clone(&lease.instance) });
+        let (place, instance) = (lease.place, Arc::clone(&lease.instance));
+        self.services.change(&lease.name, |service| service.replace(place, instance));
+        Ok(Some(Arc::clone(&lease.name)))
     }
 
     /// Ends a lease.
@@ -221,7 +260,7 @@ impl Registry {
                 self.publishers.remove(&owner.peer);
             }
         }
-        self.metadata_bytes -= bytes_of(&instance.metadata);
+        self.metadata_bytes -= charged(&instance);
         let moved = self.services.change(&name, |service| service.swap_remove(place)).flatten();
         if let Some(moved) = moved.and_then(|moved| self.leases.get_mut(&moved)) {
             moved.place = place;
@@ -233,8 +272,13 @@ impl Registry {
         if instances == 0 {
             self.names.remove(&*name);
         }
-        Some(Ended { id, name, instances })
+        Some(Ended { id, number: instance.number, name, instances })
     }
+}
+
+/// What an instance counts for in the bytes of all metadata.
+fn charged(instance: &Instance) -> usize {
+    bytes_of(&instance.metadata) + vary_bytes(instance.procedure.as_deref())
 }
 
 /// `now + ttl`. Limits keep it within an hour; a clock at its end gives a lease that ends at once.

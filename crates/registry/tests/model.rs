@@ -183,7 +183,8 @@ proptest! {
             match step {
                 Step::Announce { session, lease, name, ttl, metadata } => {
                     let name = NAMES[name];
-                    let offer = Offer { lease, name, ttl: Duration::from_millis(ttl), metadata: pairs(metadata) };
+                    let (asked, metadata_of) = (Duration::from_millis(ttl), pairs(metadata));
+                    let offer = Offer { lease, name, ttl: asked, metadata: metadata_of, procedure: None };
                     let ttl = if ttl == 0 { limits().default_ttl } else { Duration::from_millis(ttl) };
                     let expires = now.checked_add(ttl).unwrap_or(now);
                     let row = Row { owner: owner(session), lease, name, ttl, metadata, expires };
@@ -195,7 +196,7 @@ proptest! {
                             assert_eq!(announced.instances as usize, model.of(name).len());
                             changes.set(&announced.name, announced.instances);
                             if let Some(ended) = announced.ended {
-                                assert_ne!(ended.name, announced.name);
+                                assert_ne!((ended.id.session, ended.number), (session, announced.number));
                                 changes.set(&ended.name, ended.instances);
                             }
                         }

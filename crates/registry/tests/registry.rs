@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use sinew_registry::{AnnounceError, LeaseId, Limits, NoSuchLease, Offer, Owner, Registry};
-use sinew_wire::PeerId;
+use sinew_wire::{PeerId, Procedure, ProviderHealth};
 
 fn owner(number: u64) -> Owner {
     let mut key = [0; 32];
@@ -14,7 +14,7 @@ fn owner(number: u64) -> Owner {
 }
 
 fn offer(lease: u32, name: &str) -> Offer<'_> {
-    Offer { lease, name, ttl: Duration::ZERO, metadata: Vec::new() }
+    Offer { lease, name, ttl: Duration::ZERO, metadata: Vec::new(), procedure: None }
 }
 
 fn pair(key: &str, value: &str) -> Vec<(String, String)> {
@@ -92,7 +92,9 @@ fn a_client_that_reconnects_takes_its_leases_along() {
     let (before, after) = (owner(1), Owner { session: 2, ..owner(1) });
     registry.announce(before, offer(1, "a"), now).expect("has room");
     let again = registry.announce(after, offer(1, "a"), now).expect("counts once");
-    assert_eq!((again.instances, again.ended), (1, None));
+    let ended = again.ended.expect("the one of the session before has ended");
+    assert_eq!((again.instances, ended.instances, ended.id.session), (1, 1, 1));
+    assert_ne!(again.number, ended.number, "what was on its way to the old session is not for the new one");
     assert!(registry.session_lost(1).is_empty(), "the old session has nothing any more");
     let old = LeaseId { session: 1, lease: 1 };
     assert_eq!(registry.renew(old, now), Err(NoSuchLease(old)));
@@ -118,4 +120,32 @@ fn metadata_are_bounded_for_all_together() {
     registry.announce(owner(3), of(""), now).expect("has room");
     assert!(registry.withdraw(LeaseId { session: 1, lease: 1 }).is_ok());
     registry.announce(owner(4), of("123"), now).expect("has room");
+}
+
+#[test]
+fn instances_have_numbers_of_their_own_and_a_health() {
+    let mut registry = Registry::numbering_from(Limits::default(), 41);
+    let now = Instant::now();
+    let procedure = Procedure { concurrency: 3, ..Procedure::default() };
+    let callable = || Offer { procedure: Some(procedure.clone()), ..offer(1, "a") };
+    let first = registry.announce(owner(1), callable(), now).expect("has room").number;
+    let second = registry.announce(owner(2), callable(), now).expect("has room").number;
+    assert_eq!((first, second), (42, 43));
+    let id = LeaseId { session: 1, lease: 1 };
+    assert_eq!(registry.set_health(id, ProviderHealth::Degraded), Ok(Some("a".into())));
+    assert_eq!(registry.set_health(id, ProviderHealth::Degraded), Ok(None), "nothing has changed");
+    // Announced again it is still the same one.
+    let again = registry.announce(owner(1), callable(), now).expect("has room");
+    assert_eq!((again.number, again.ended), (42, None));
+    registry.renew(id, now).expect("is held");
+    let snapshot = registry.snapshot();
+    let instances = snapshot.get("a").expect("is there").live(now);
+    let mut instances: Vec<_> =
+        instances.map(|instance| (instance.number, instance.health, instance.procedure.as_deref())).collect();
+    instances.sort_unstable_by_key(|(number, ..)| *number);
+    let expected = [(42, ProviderHealth::Degraded, Some(&procedure)), (43, ProviderHealth::Good, Some(&procedure))];
+    assert_eq!(instances, expected);
+    assert_eq!(registry.withdraw(id).expect("is held").number, 42);
+    assert_eq!(registry.set_health(id, ProviderHealth::Good), Err(NoSuchLease(id)));
+    assert_eq!(registry.announce(owner(1), callable(), now).expect("has room").number, 44, "never used twice");
 }
