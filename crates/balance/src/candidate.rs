@@ -35,8 +35,8 @@ impl Candidate {
 /// How to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Choice<'a> {
-    /// By what. One call of [`Strategy::All`] takes [`Balancer::choose_all`](crate::Balancer::choose_all); here it counts as
-    /// [`Strategy::Balanced`].
+    /// By what. One call of [`Strategy::All`] takes [`Balancer::choose_all`](crate::Balancer::choose_all); here it
+    /// counts as [`Strategy::Balanced`].
     pub strategy: Strategy,
     /// With [`Strategy::Sticky`]: equal keys go to the same instance while it is there.
     pub key: &'a [u8],

@@ -5,21 +5,23 @@ use std::time::Duration;
 pub struct BalanceConfig {
     /// When an instance gets no calls.
     pub breaker: BreakerConfig,
-    /// A newcomer among others gets a share that grows from nearly none to a full one over this time; zero for a full one at once.
+    /// A newcomer among others gets a share that grows from nearly none to a full one over this time; zero for a full
+    /// one at once.
     pub slow_start: Duration,
     /// Two latencies count as equal when the greater is less than so many times the other. At least 1.
     pub alike: f64,
-    /// An instance of the caller's node is left for another one when it takes so many times as long, or when its concurrency is
-    /// used up and the other one costs less. At least 1.
+    /// An instance of the caller's node is left for another one when it takes so many times as long, or when its
+    /// concurrency is used up and the other one costs less. At least 1.
     pub local_bias: f64,
-    /// How far a slower answer moves an instance's latency, as a part of the way on a logarithmic scale: above 0, at most 1.
+    /// How far a slower answer moves an instance's latency, as a part of the way on a logarithmic scale: above 0, at
+    /// most 1.
     pub rise: f64,
     /// How far a quicker answer moves it.
     pub fall: f64,
     /// An instance that answers nothing for this long has forgotten two thirds of what it was slower than the others.
     pub forget: Duration,
-    /// One choice in so many is made without looking at the costs, so that one that was slow once is seen to have recovered.
-    /// 0 for none.
+    /// One choice in so many is made without looking at the costs, so that one that was slow once is seen to have
+    /// recovered. 0 for none.
     pub explore: u32,
     /// Concurrency that is assumed of an instance that states none.
     pub default_concurrency: u32,

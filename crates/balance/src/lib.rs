@@ -1,18 +1,19 @@
 //! Choice among the providers of a procedure: latency, load, breakers, retry budget, without I/O.
 //!
-//! A [`Balancer`] knows the instances that provide one procedure, as one calling node sees them. It is told of each call that
-//! begins and ends, and says which instance takes the next one:
+//! A [`Balancer`] knows the instances that provide one procedure, as one calling node sees them. It is told of each
+//! call that begins and ends, and says which instance takes the next one:
 //!
-//! - *Balanced*, the better of two taken at random: the one that answers sooner, counting the calls under way. Latencies within
-//!   a factor of each other ([`BalanceConfig::alike`]) count as equal, so that equals share evenly. Instances on the caller's
-//!   own node come first while they have room.
-//! - *Breakers*: an instance that fails several times in a row gets no calls for a while, then one at a time until it has
-//!   answered.
+//! - *Balanced*, the better of two taken at random: the one that answers sooner, counting the calls under way.
+//!   Latencies within a factor of each other ([`BalanceConfig::alike`]) count as equal, so that equals share evenly.
+//!   Instances on the caller's own node come first while they have room.
+//! - *Breakers*: an instance that fails several times in a row gets no calls for a while, then one at a time until it
+//!   has answered.
 //! - *Slow start*: a newcomer among others begins with a small share.
-//! - [`RetryBudget`] bounds the second attempts to a part of the first ones, so that retries can't multiply an overload.
+//! - [`RetryBudget`] bounds the second attempts to a part of the first ones, so that retries can't multiply an
+//!   overload.
 //!
-//! A choice takes constant time and allocates nothing, however many instances there are. This crate is pure: time comes in as an
-//! argument, chance from the seed.
+//! A choice takes constant time and allocates nothing, however many instances there are. This crate is pure: time comes
+//! in as an argument, chance from the seed.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -37,9 +38,15 @@
 #![warn(missing_docs)]
 
 mod balancer;
+mod breaker;
 mod budget;
 mod candidate;
+mod chance;
 mod config;
+mod latency;
+mod member;
+mod pool;
+mod ring;
 
 pub use balancer::Balancer;
 pub use budget::{RetryBudget, RetryConfig};
