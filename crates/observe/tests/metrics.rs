@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sinew_observe::{CloseReason, DropReason, Metrics, Queues, Readings, Registry, encode};
+use sinew_wire::call::Status;
 use sinew_wire::{Limit, Refusal};
 
 fn rows(text: &str, name: &str) -> Vec<String> {
@@ -36,12 +37,14 @@ fn contract_names_are_there_from_the_start() {
         "sinew_cache_hits_total{cache=\"plan\"} 0",
         "sinew_cache_misses_total{cache=\"plan\"} 0",
         "sinew_deliver_seconds_count 0",
+        "sinew_call_seconds_count 0",
         "sinew_build_info{version=",
         "sinew_start_time_seconds ",
     ] {
         assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing in\n{text}");
     }
     assert_eq!(rows(&text, "sinew_dropped_total{").len(), DropReason::ALL.len());
+    assert_eq!(rows(&text, "sinew_calls_total{outcome=").len(), Status::ALL.len());
     assert_eq!(rows(&text, "sinew_links_closed_total{").len(), CloseReason::ALL.len());
     assert_eq!(rows(&text, "sinew_limit_refused_total{").len(), Limit::ALL.len());
     assert!(text.ends_with("# EOF\n"));

@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 pub use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 use sinew_wire::Limit;
+use sinew_wire::call::Status;
 
 pub use self::histogram::Histogram;
 pub use self::queues::Queues;
@@ -79,6 +80,9 @@ pub struct Handles {
     pub pool_opened: Counter,
     /// Dials of other nodes that failed on all their addresses.
     pub pool_dials_failed: Counter,
+    /// Time from the request of a client of this node to its answer.
+    pub call_seconds: Histogram,
+    calls: [Counter; Status::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
     links_closed: [Counter; CloseReason::ALL.len()],
     limit_refused: [Counter; Limit::ALL.len()],
@@ -125,6 +129,13 @@ impl Metrics {
             pool_opened: counter(registry, "pool_opened", "Links to other nodes that came up"),
             pool_dials_failed: counter(registry, "pool_dials_failed", "Dials of other nodes that failed"),
             pool_closed: family(registry, "pool_closed", "Links to other nodes that ended, by reason"),
+            call_seconds: histogram(registry, "call", "Time from a client's request to its answer"),
+            calls: rows(
+                registry,
+                ("calls", "Calls of this node's clients, by how they ended"),
+                "outcome",
+                Status::ALL.map(Status::as_str),
+            ),
             dropped: rows(
                 registry,
                 ("dropped", "Deliveries that did not happen, by reason"),
@@ -167,6 +178,11 @@ impl Handles {
     /// Drops of every kind since the start.
     pub fn dropped_sum(&self) -> u64 {
         self.dropped.iter().map(Counter::get).sum()
+    }
+
+    /// Calls of clients of this node that ended like this.
+    pub fn calls(&self, outcome: Status) -> &Counter {
+        &self.calls[outcome as usize]
     }
 
     /// Client links that ended for this reason.
