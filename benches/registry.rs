@@ -71,7 +71,8 @@ fn changes(c: &mut Criterion) {
             let id = LeaseId { session: 1 << 30, lease: 1 };
             b.iter(|| {
                 let _reader = registry.snapshot();
-                let offer = Offer { lease: 1, name: "one.more", ttl: Duration::ZERO, metadata: Vec::new(), procedure: None };
+                let offer =
+                    Offer { lease: 1, name: "one.more", ttl: Duration::ZERO, metadata: Vec::new(), procedure: None };
                 registry.announce(owner(1 << 30), offer, now).expect("has room");
                 registry.withdraw(id)
             });
