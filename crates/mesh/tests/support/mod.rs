@@ -53,7 +53,7 @@ pub(crate) struct Node {
     accepting: Vec<JoinHandle<()>>,
 }
 
-struct Key(Identity);
+pub(crate) struct Key(pub(crate) Identity);
 
 impl Signer for Key {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
