@@ -100,7 +100,7 @@ impl Drop for Quic {
 #[derive(Debug)]
 pub(crate) struct QuicReader {
     stream: RecvStream,
-    _open: Arc<Quic>,
+    open: Arc<Quic>,
 }
 
 #[derive(Debug)]
@@ -245,7 +245,7 @@ pub(crate) async fn connect(
 
 /// Ends when the network says that the port is closed, or the host out of reach: quinn does not listen to that, and would
 /// wait for the whole deadline. Asks with a datagram that a QUIC endpoint throws away.
-async fn unreachable(address: SocketAddr) -> io::Error {
+pub(crate) async fn unreachable(address: SocketAddr) -> io::Error {
     let any: SocketAddr =
         if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let asked = async {
@@ -280,11 +280,16 @@ fn established(
         windows.links.fetch_add(1, Ordering::Relaxed);
     }
     let open = Arc::new(Quic { connection, windows });
-    let reader = QuicReader { stream: receive, _open: Arc::clone(&open) };
+    let reader = QuicReader { stream: receive, open: Arc::clone(&open) };
     Ok((peer, reader, QuicWriter { stream: send, open, share: 0 }))
 }
 
 impl QuicReader {
+    /// Where the peer is now.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.open.connection.remote_address()
+    }
+
     /// Takes all that is there, as far as there is room. 0 is the end.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<Result<usize, LinkError>> {
         let mut room = ReadBuf::new(room);

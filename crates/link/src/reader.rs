@@ -5,6 +5,7 @@ use sinew_wire::Frame;
 
 use crate::buffer::FrameBuffer;
 use crate::over::OverReader;
+use crate::probe::Probe;
 use crate::quic::QuicReader;
 use crate::tcp::TlsReader;
 #[cfg(unix)]
@@ -116,6 +117,14 @@ impl LinkReader {
     /// [`LinkError::Frame`], like [`LinkReader::fill`].
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, LinkError> {
         Ok(self.buffer.next_frame()?)
+    }
+
+    /// What finds out that the peer's process is dead, where silence alone would say so: over QUIC. The system tells of the others.
+    pub fn probe(&self) -> Option<Probe> {
+        match &self.stream {
+            ReadStream::Quic(stream) => Some(Probe::new(stream.remote())),
+            _ => None,
+        }
     }
 
     /// Gives the buffer's memory back if nothing is in it. For a session to call once in a while: it costs a busy reader
