@@ -1,10 +1,11 @@
 //! A node without an overlay: its own services, and what it is told of others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sinew_discovery::{AnnounceSpec, Discovery, DiscoveryConfig, Limits, LocalChanges, Owner, Watched};
+use sinew_discovery::{AnnounceSpec, Discovery, DiscoveryConfig, Limits, LocalChanges, Owner, ProvidersError, Watched};
 use sinew_observe::{Metrics, Registry};
-use sinew_wire::{Limit, LookupOutcome, PeerId, Refusal, ServiceSummaryRow};
+use sinew_wire::{Limit, LookupOutcome, PeerId, Procedure, ProviderHealth, Refusal, ServiceSummaryRow};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -229,4 +230,30 @@ async fn a_watcher_that_does_not_look_begins_anew() {
 async fn who_should_have_peers_says_that_it_has_none() {
     let (alone, _changes) = start(DiscoveryConfig::default());
     assert_eq!(alone.lookup("a", Duration::ZERO).await, LookupOutcome::NotFound);
+}
+
+#[tokio::test]
+async fn a_procedure_of_this_node_can_be_called_at_once() {
+    let (discovery, _changes) = start(DiscoveryConfig::default());
+    assert_eq!(discovery.providers_now("sum"), None);
+    assert_eq!(discovery.providers("sum", Duration::ZERO).await, Err(ProvidersError::NotFound));
+    let invalid = discovery.providers("a.*", Duration::ZERO).await;
+    assert!(matches!(invalid, Err(ProvidersError::Refused(Refusal::InvalidName(_)))), "{invalid:?}");
+    let callable = || AnnounceSpec { procedure: Some(Procedure::default()), ..spec(1, "sum") };
+    let first = discovery.announce(owner(1), callable()).expect("has room").id;
+    let set = discovery.providers_now("sum").expect("is known");
+    assert_eq!((set.instances.len(), set.instances[0].id), (1, first));
+    assert!(Arc::ptr_eq(&set, &discovery.providers_now("sum").expect("is known")), "nothing has changed");
+
+    discovery.set_health(1, 1, ProviderHealth::Down).expect("is held");
+    let ill = discovery.providers_now("sum").expect("is known");
+    assert!(ill.revision > set.revision && ill.instances[0].health == ProviderHealth::Down);
+
+    // The client is back with another session, before the node has missed it.
+    let moved = Owner { session: 2, ..owner(1) };
+    let second = discovery.announce(moved, callable()).expect("has room").id;
+    assert_eq!(discovery.ended().await, [first]);
+    assert_eq!(discovery.providers_now("sum").map(|set| set.instances[0].id), Some(second));
+    discovery.session_lost(2);
+    assert_eq!((discovery.ended().await, discovery.providers_now("sum")), (vec![second], None));
 }

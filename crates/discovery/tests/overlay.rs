@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sinew_discovery::{AnnounceSpec, Discovery, DiscoveryConfig, LocalChanges, Owner};
+use sinew_discovery::{AnnounceSpec, Discovery, DiscoveryConfig, LocalChanges, Owner, ProvidersError};
 use sinew_link::Identity;
 use sinew_observe::{CacheCounters, Metrics, Registry};
 use sinew_overlay::{Ask, Overlay, OverlayConfig, Purpose, RequestError, Started};
@@ -90,6 +90,13 @@ impl Node {
         let metadata = vec![("k".into(), "v".into())];
         let spec = AnnounceSpec { lease: 1, name: name.to_owned(), ttl: Duration::ZERO, metadata, procedure: None };
         self.discovery.announce(owner, spec).expect("has room");
+    }
+
+    fn serve(&self, session: u64, name: &str, procedure: &Procedure) -> u64 {
+        let owner = Owner { session, peer: client(session), instance: session };
+        let (name, procedure) = (name.to_owned(), Some(procedure.clone()));
+        let spec = AnnounceSpec { lease: 1, name, ttl: Duration::ZERO, metadata: Vec::new(), procedure };
+        self.discovery.announce(owner, spec).expect("has room").id
     }
 
     async fn lookup(&self, name: &str) -> LookupOutcome {
@@ -448,4 +455,80 @@ async fn questions_that_are_none_and_too_many_are_refused() {
     let stats = node.discovery.stats();
     assert_eq!(stats.asks_refused as usize, refused + 4);
     assert_eq!(stats.asks_answered as usize, 102 - refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn procedures_are_called_by_what_their_node_says_of_them() {
+    let nodes = nodes(2).await;
+    let (here, there) = (&nodes[0], &nodes[1]);
+    let cache = CachePolicy { ttl_ms: 5, vary: vec!["lang".into()], ..CachePolicy::default() };
+    let procedure = Procedure { concurrency: 3, idempotent: true, cache: Some(cache) };
+    let ids = [there.serve(1, "sum", &procedure), there.serve(2, "sum", &procedure)];
+    there.announce(3, "sum");
+    assert_eq!(here.discovery.providers_now("sum"), None, "nobody was asked yet");
+    here.discovery.remote_changed(there.id(), "sum", Some(3));
+    let set = here.discovery.providers("sum", PATIENCE).await.expect("two can be called");
+    let seen: Vec<_> =
+        set.instances.iter().map(|at| (at.node, at.id, at.provider, &*at.region, &*at.procedure)).collect();
+    let expected = [1, 2].map(|n| (there.id(), ids[n as usize - 1], client(n), "eu", &procedure));
+    assert_eq!(seen, expected);
+    assert_eq!(here.discovery.providers_now("sum").map(|set| set.revision), Some(set.revision), "it is kept");
+
+    // One of this node is there at once, and in front.
+    let revision = here.discovery.revision();
+    let own = here.serve(9, "sum", &procedure);
+    assert!(here.discovery.revision() > revision);
+    let set = here.discovery.providers_now("sum").expect("is known");
+    assert_eq!((set.instances.len(), set.instances[0].node, set.instances[0].id), (3, here.id(), own));
+
+    // Somebody is gone, and the others have not heard of it: who was called says so.
+    there.discovery.session_lost(1);
+    assert_eq!(there.discovery.ended().await, [ids[0]]);
+    here.discovery.forget("sum");
+    here.until("the others are asked again", |node| {
+        node.discovery.providers_now("sum").is_some_and(|set| set.instances.len() == 2)
+    })
+    .await;
+    here.discovery.remote_gone(there.id());
+    let set = here.discovery.providers("sum", PATIENCE).await.expect("this node's own is left");
+    assert_eq!(set.instances.iter().map(|at| at.id).collect::<Vec<_>>(), [own]);
+    here.discovery.withdraw(9, 1).expect("is held");
+    assert_eq!(here.discovery.providers_now("sum"), None);
+    // What can't be called is no provider.
+    here.announce(7, "plain");
+    assert_eq!(here.discovery.providers("plain", PATIENCE).await, Err(ProvidersError::NotFound));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_that_is_used_is_fetched_anew_without_anybody_waiting() {
+    let times = DiscoveryConfig { cache_ttl: Duration::from_secs(1), ..config() };
+    let (node, mut bare) = beside_a_bare_one(times).await;
+    node.discovery.remote_changed(bare.id(), "echo", Some(1));
+    let callable = |id| {
+        let callable = Callable { id, procedure: Procedure::default(), health: ProviderHealth::Good };
+        answer("echo", vec![Detail { callable: Some(callable), ..detail() }])
+    };
+    let (set, ()) = tokio::join!(node.discovery.providers("echo", PATIENCE), async {
+        bare.ask().await.reply(callable(5));
+    });
+    let first = set.expect("is found");
+    // It is asked for as calls do; at some time that asks the other node again.
+    let used = tokio::spawn({
+        let discovery = node.discovery.clone();
+        async move {
+            loop {
+                let set = discovery.providers_now("echo").expect("is there all the time");
+                if set.instances[0].id != 5 {
+                    return set;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    // The same again is the same set.
+    bare.ask().await.reply(callable(5));
+    bare.ask().await.reply(callable(6));
+    let second = soon("the new set", used).await.expect("no panic");
+    assert!(second.revision > first.revision);
+    assert_eq!(second.instances[0].id, 6);
 }
