@@ -98,7 +98,7 @@ proptest! {
             prop_assert_eq!(queue.len(), model.front.len() + model.beyond.len());
             prop_assert_eq!(queue.overflowing(), model.beyond.len());
             prop_assert!(queue.len() <= queue.capacity());
-            prop_assert_eq!(queue.is_empty(), queue.len() == 0);
+            prop_assert_eq!(queue.is_empty(), model.front.is_empty() && model.beyond.is_empty());
         }
     }
 }
