@@ -11,13 +11,32 @@
 
 #![warn(missing_docs)]
 
+mod accept;
+mod alarm;
 mod calls;
 mod config;
+mod deadlines;
+mod directory;
+mod entry;
+mod hand;
+mod instance;
+mod link;
+mod peers;
+mod pending;
 mod port;
+mod procedure;
+mod providing;
+mod queue;
+mod route;
+mod service;
+mod settle;
+mod stream;
+mod table;
 mod view;
 
 pub use calls::Calls;
 pub use config::{CacheConfig, CallsConfig, HedgeConfig};
+pub use directory::{Directory, Looking};
 pub use port::Port;
 pub use sinew_balance::{BalanceConfig, BreakerConfig, BreakerState, InstanceView, RetryConfig};
 pub use sinew_discovery::Owner;
