@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::admin;
-use super::table::table;
+use super::table::Listing;
 use crate::cli::{Common, Peers};
 use crate::exit::Code;
 use crate::output::Output;
@@ -11,21 +11,11 @@ use crate::output::Output;
 pub(crate) async fn run(peers: Peers, common: Common, output: Output) -> anyhow::Result<Code> {
     let view = admin::view(&peers.admin, "/api/v1/peers", common.timeout).await?;
     let rows = view.as_array().map(Vec::as_slice).unwrap_or_default();
-    if output.is_json() {
-        for row in rows {
-            output.result(row, "")?;
-        }
-        return Ok(Code::Ok);
-    }
-    if rows.is_empty() {
-        output.say("no other node is known here");
-        return Ok(Code::Ok);
-    }
-    let lines: Vec<_> = rows.iter().map(line).collect();
-    output.result(
-        &Value::Null,
-        table(["NODE", "STATE", "PATH", "RTT", "REGION", "SUBSCRIPTIONS", "CLIENTS CONNECT TO"], &lines),
-    )?;
+    let listing = Listing {
+        head: ["NODE", "STATE", "PATH", "RTT", "REGION", "SUBSCRIPTIONS", "CLIENTS CONNECT TO"],
+        nothing: "no other node is known here",
+    };
+    listing.print(output, rows, |row| *row, |row| line(row))?;
     Ok(Code::Ok)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sinew_client::{Client, LookupError, Reconnect, Service, ServiceInstance, ServiceSummaryRow};
 
 use super::connect::{Wish, connect, within};
-use super::table::table;
+use super::table::Listing;
 use crate::cli::{Common, Svc};
 use crate::exit::Code;
 use crate::output::Output;
@@ -30,17 +30,9 @@ pub(crate) async fn run(command: Svc, common: Common, output: Output) -> anyhow:
 
 async fn list(client: &Client, common: &Common, output: Output) -> anyhow::Result<Code> {
     let rows = within(common.timeout, "services", client.services().all()).await?;
-    if output.is_json() {
-        for ServiceSummaryRow { name, instances, nodes } in rows {
-            output.result(&json!({ "name": name, "instances": instances, "nodes": nodes }), "")?;
-        }
-    } else if rows.is_empty() {
-        output.say("no service is announced");
-    } else {
-        let lines: Vec<_> =
-            rows.into_iter().map(|row| [row.instances.to_string(), row.nodes.to_string(), row.name]).collect();
-        output.result(&Value::Null, table(["INSTANCES", "NODES", "NAME"], &lines))?;
-    }
+    let listing = Listing { head: ["INSTANCES", "NODES", "NAME"], nothing: "no service is announced" };
+    let json = |ServiceSummaryRow { name, instances, nodes }: &_| json!({ "name": name, "instances": instances, "nodes": nodes });
+    listing.print(output, rows, json, |row| [row.instances.to_string(), row.nodes.to_string(), row.name.clone()])?;
     Ok(Code::Ok)
 }
 
@@ -53,21 +45,15 @@ async fn get(client: &Client, name: &str, common: &Common, output: Output) -> an
         }
         Err(error) => return Err(error.into()),
     };
-    if output.is_json() {
-        for instance in &instances {
-            output.result(&row(instance), "")?;
-        }
-        return Ok(Code::Ok);
-    }
-    let lines: Vec<_> = instances
-        .iter()
-        .map(|one| {
-            let metadata = one.metadata.iter().map(|(key, value)| format!("{key}={value}"));
-            [one.provider.to_string(), one.node.to_string(), one.region.clone(), metadata.collect::<Vec<_>>().join(" ")]
-        })
-        .collect();
-    output.result(&Value::Null, table(["PROVIDER", "NODE", "REGION", "METADATA"], &lines))?;
+    let listing = Listing { head: ["PROVIDER", "NODE", "REGION", "METADATA"], nothing: "nobody provides it" };
+    listing.print(output, &instances, |one| row(one), |one| cells(one))?;
     Ok(Code::Ok)
+}
+
+fn cells(instance: &ServiceInstance) -> [String; 4] {
+    let metadata = instance.metadata.iter().map(|(key, value)| format!("{key}={value}"));
+    let metadata = metadata.collect::<Vec<_>>().join(" ");
+    [instance.provider.to_string(), instance.node.to_string(), instance.region.clone(), metadata]
 }
 
 fn row(instance: &ServiceInstance) -> Value {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::admin;
-use super::table::table;
+use super::table::Listing;
 use crate::cli::{Common, Topics};
 use crate::exit::Code;
 use crate::output::Output;
@@ -12,22 +12,11 @@ pub(crate) async fn run(topics: Topics, common: Common, output: Output) -> anyho
     let view = admin::view(&topics.admin, "/api/v1/topics", common.timeout).await?;
     let rows = view.as_array().map(Vec::as_slice).unwrap_or_default();
     let shown = rows.iter().filter(|row| !topics.unheard || row["matched"].as_u64() == Some(0));
-    if output.is_json() {
-        for row in shown {
-            output.result(row, "")?;
-        }
-        return Ok(Code::Ok);
-    }
-    let lines: Vec<_> = shown.map(line).collect();
-    if lines.is_empty() {
-        output.say(if topics.unheard {
-            "every topic published here has listeners"
-        } else {
-            "nothing was published here"
-        });
-        return Ok(Code::Ok);
-    }
-    output.result(&Value::Null, table(["PUBLISHED", "UNHEARD", "LISTENERS", "HERE", "TOPIC"], &lines))?;
+    let listing = Listing {
+        head: ["PUBLISHED", "UNHEARD", "LISTENERS", "HERE", "TOPIC"],
+        nothing: if topics.unheard { "every topic published here has listeners" } else { "nothing was published here" },
+    };
+    listing.print(output, shown, |row| *row, |row| line(row))?;
     Ok(Code::Ok)
 }
 
