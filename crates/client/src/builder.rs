@@ -41,6 +41,9 @@ pub(crate) struct Config {
     pub(crate) close_timeout: Duration,
     pub(crate) reconnect: Reconnect,
     pub(crate) max_in_flight: usize,
+    pub(crate) max_calls: usize,
+    pub(crate) max_call_bytes: usize,
+    pub(crate) call_deadline: Duration,
     pub(crate) frame_limits: FrameLimits,
     pub(crate) max_payload: usize,
 }
@@ -86,6 +89,9 @@ impl Builder {
                 close_timeout: Duration::from_secs(5),
                 reconnect: Reconnect::default(),
                 max_in_flight: 4096,
+                max_calls: 256,
+                max_call_bytes: 64 << 20,
+                call_deadline: Duration::from_secs(10),
                 frame_limits: FrameLimits::default(),
                 max_payload: MAX_PAYLOAD,
             },
@@ -173,6 +179,25 @@ impl Builder {
     /// of what a node allows.
     pub const fn max_in_flight(mut self, publishes: usize) -> Self {
         self.config.max_in_flight = if publishes == 0 { 1 } else { publishes };
+        self
+    }
+
+    /// Calls that may be open at once; more of them wait in line, within their deadlines. From 1 on; default 256, which is what a
+    /// node allows unless configured.
+    pub const fn max_calls(mut self, calls: usize) -> Self {
+        self.config.max_calls = if calls == 0 { 1 } else { calls };
+        self
+    }
+
+    /// Largest argument, result, or item of a stream to send and to take in calls, in bytes. Default 64 MiB.
+    pub const fn max_call_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_call_bytes = bytes;
+        self
+    }
+
+    /// How long a call may take that [names no deadline](crate::CallBuilder::deadline) itself. Default 10 s.
+    pub const fn call_deadline(mut self, deadline: Duration) -> Self {
+        self.config.call_deadline = deadline;
         self
     }
 

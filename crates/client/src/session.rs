@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use sinew_link::{Fill, LinkError, LinkReader};
+use sinew_wire::call::CallFrame;
 use sinew_wire::deliver::{DeliverHeader, Flags};
 use sinew_wire::entry::{self, EntryLimits};
 use sinew_wire::{Control, DecodeError, Frame, FrameKind, Refusal, pack};
@@ -29,6 +30,10 @@ const MIN_BEAT: Duration = Duration::from_millis(50);
 
 /// Longest, so that a link that is silent is found out one day whatever the node says.
 const MAX_BEAT: Duration = Duration::from_secs(60);
+
+/// How often deadlines of calls are looked at, while there are any: a clock for all of them costs less than one each, and the
+/// nodes keep them to the millisecond.
+const DEADLINES: Duration = Duration::from_millis(50);
 
 /// One link, from its welcome to its end.
 pub(crate) struct Session {
@@ -131,6 +136,9 @@ impl Session {
         // When the next lease is to be renewed, if there is one.
         let mut renew = pin!(tokio::time::sleep(Duration::ZERO));
         let mut renews = false;
+        let mut deadlines = tokio::time::interval(DEADLINES);
+        deadlines.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut calls = false;
         let shared = Arc::clone(&self.shared);
         loop {
             tokio::select! {
@@ -153,6 +161,11 @@ impl Session {
                     }
                 }
                 () = &mut renew, if renews => renews = self.renew(renew.as_mut()),
+                () = shared.watch_calls.notified(), if !calls => {
+                    deadlines.reset();
+                    calls = true;
+                }
+                _ = deadlines.tick(), if calls => calls = shared.expire_calls(tokio::time::Instant::now()),
                 written = &mut self.writing => return self.written(written.ok()).await,
                 _ = beat.tick() => {
                     if heard.elapsed() >= self.idle_timeout {
@@ -290,7 +303,10 @@ impl Handler<'_> {
             FrameKind::Control => self.control(Control::decode(frame.body)?),
             FrameKind::Publish => Err(protocol("a node does not send publish frames")),
             FrameKind::Forward | FrameKind::Mesh => Err(protocol("frames between nodes are not for clients")),
-            FrameKind::Call => Err(protocol("no call was made")),
+            FrameKind::Call => {
+                let frame = CallFrame::decode(frame.body)?;
+                self.shared.call_frame(self.link, &frame).map_err(Stop::Protocol)
+            }
         }
     }
 

@@ -1,16 +1,21 @@
 use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sinew_topic::validate_topic;
 use sinew_wire::call::{Flags, MAX_KEY, Strategy};
 use sinew_wire::encode_header;
 
+use crate::calls::open::{Order, rest_of};
 use crate::calls::stream::{Answers, CallSender, Gathered};
-use crate::calls::{CallError, Reply};
+use crate::calls::{CallError, Reply, SendError};
 use crate::client::Client;
+use crate::services::after;
 
 /// The header that carries a trace context from caller to provider, as W3C has it.
 pub(crate) const TRACEPARENT: &str = "traceparent";
@@ -20,6 +25,9 @@ const WINDOW: u32 = 256 << 10;
 
 /// Smallest window, in bytes.
 const MIN_WINDOW: u32 = 4 << 10;
+
+/// Largest window, in bytes: nodes cut what is larger.
+const MAX_WINDOW: u32 = 1 << 20;
 
 /// A call to be made, with all that a call can have. From [`Client::calling`].
 ///
@@ -58,7 +66,7 @@ pub(crate) struct CallOptions {
     pub(crate) priority: u8,
     pub(crate) answers: u16,
     pub(crate) window: u32,
-    /// `None` for the node's default.
+    /// `None` for the client's default.
     pub(crate) deadline: Option<Duration>,
 }
 
@@ -76,7 +84,8 @@ impl Default for CallOptions {
 }
 
 impl Client {
-    /// Calls a procedure and waits for its result, within the node's default deadline, which is 10 s unless configured.
+    /// Calls a procedure and waits for its result, within the client's
+    /// [default deadline](crate::Builder::call_deadline), 10 s.
     ///
     /// ```no_run
     /// # async fn example(client: sinew_client::Client) -> Result<(), sinew_client::CallError> {
@@ -88,8 +97,11 @@ impl Client {
     ///
     /// See [`CallBuilder::send`] for what is waited for, errors and cancellation.
     pub async fn call(&self, name: impl AsRef<str> + Send, body: impl Into<Bytes> + Send) -> Result<Reply, CallError> {
-        let _ = (name.as_ref(), body.into());
-        Err(CallError::Closed)
+        let name = name.as_ref();
+        check_procedure(name)?;
+        let options = CallOptions::default();
+        let until = after(self.shared().config.call_deadline);
+        Order { name, key: &[], headers: &[], options, body: body.into(), until }.unary(self.handle()).await
     }
 
     /// Begins a call with a deadline, headers, a strategy, or streams.
@@ -135,8 +147,10 @@ impl Client {
 
 impl CallBuilder {
     /// How long the whole call may take, streams included: from 1 ms to what the node allows, which is 5 min unless
-    /// configured. It is counted from the sending function on, and travels to the provider. Default: the node's, which is 10 s
-    /// unless configured.
+    /// configured. It is counted from the sending function on, and travels to the provider. Default:
+    /// [`Builder::call_deadline`](crate::Builder::call_deadline).
+    ///
+    /// The node keeps it; a client to which it says nothing gives up half a second later.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
         self
@@ -206,10 +220,14 @@ impl CallBuilder {
         self
     }
 
-    /// Bytes of answers that may be on their way while the application does not take them. Default 256 KiB; at least 4 KiB, and
-    /// nodes cut it at 1 MiB.
+    /// Bytes of answers that may be on their way while the application does not take them. From 4 KiB to
+    /// 1 MiB; default 256 KiB.
     pub const fn window(mut self, bytes: u32) -> Self {
-        self.options.window = if bytes < MIN_WINDOW { MIN_WINDOW } else { bytes };
+        self.options.window = match bytes {
+            0..MIN_WINDOW => MIN_WINDOW,
+            MIN_WINDOW..=MAX_WINDOW => bytes,
+            _ => MAX_WINDOW,
+        };
         self
     }
 
@@ -226,8 +244,7 @@ impl CallBuilder {
     /// Name, header, key or size is not valid; how the call failed; or the client is closed. [`CallError::executed`] tells whether
     /// it was executed.
     pub async fn send(self, body: impl Into<Bytes> + Send) -> Result<Reply, CallError> {
-        let _ = (self.check()?, body.into());
-        Err(CallError::Closed)
+        self.order(Flags::default(), body.into())?.unary(self.client.handle()).await
     }
 
     /// Calls, and takes a stream of answers.
@@ -238,8 +255,14 @@ impl CallBuilder {
     /// # Errors
     /// As [`CallBuilder::send`]; how the call itself fails is told by [`Answers`].
     pub async fn stream(self, body: impl Into<Bytes> + Send) -> Result<Answers, CallError> {
-        let _ = (self.check()?, body.into());
-        Err(CallError::Closed)
+        let body = body.into();
+        let rest = rest_of(&body);
+        let open = self.order(Flags::ITEMS_OUT, body)?.open(self.client.handle(), false).await?;
+        if let Some(rest) = rest {
+            // If it has ended, the answers say how.
+            let _ended = open.outflow().last(rest).await;
+        }
+        Ok(Answers::new(open))
     }
 
     /// Opens a call with a stream in each direction.
@@ -250,8 +273,9 @@ impl CallBuilder {
     /// # Errors
     /// As [`CallBuilder::send`]; how the call itself fails is told by [`Answers`].
     pub async fn open(self) -> Result<(CallSender, Answers), CallError> {
-        self.check()?;
-        Err(CallError::Closed)
+        let flags = Flags::ITEMS_IN.with(Flags::ITEMS_OUT);
+        let open = self.order(flags, Bytes::new())?.open(self.client.handle(), false).await?;
+        Ok((CallSender::new(Arc::clone(&open)), Answers::new(open)))
     }
 
     /// Calls with a stream of items for an argument, and waits for the one result. The procedure may answer before the stream
@@ -266,8 +290,30 @@ impl CallBuilder {
         S: Stream + Send,
         S::Item: Into<Bytes>,
     {
-        let _ = (self.check()?, items);
-        Err(CallError::Closed)
+        let open = self.order(Flags::ITEMS_IN, Bytes::new())?.open(self.client.handle(), false).await?;
+        let mut sender = open.outflow();
+        let sending = async {
+            let mut items = pin!(items);
+            while let Some(item) = items.next().await {
+                match sender.checked_item(item.into()).await {
+                    Err(SendError::TooLarge { actual, limit }) => return Err(CallError::TooLarge { actual, limit }),
+                    Err(_ended) => break,
+                    Ok(()) => {}
+                }
+            }
+            // If it has ended, the answer says how.
+            let _ended = sender.last(Bytes::new()).await;
+            // Nothing more is to be said: the answer is waited for beside.
+            std::future::pending().await
+        };
+        let mut intake = open.intake();
+        tokio::select! {
+            biased;
+            result = open.result(&mut intake) => {
+                result.unwrap_or_else(|written| Err(CallError::Disconnected { maybe_executed: written }))
+            }
+            wrong = sending => wrong,
+        }
     }
 
     /// Calls all providers at once ([`Strategy::All`]), and takes their answers in the order in which they come, until
@@ -282,9 +328,20 @@ impl CallBuilder {
         self.stream(body).await.map(Gathered::new)
     }
 
-    fn check(&self) -> Result<(), CallError> {
-        self.wrong.clone().map_or(Ok(()), Err)
+    fn order(&self, flags: Flags, body: Bytes) -> Result<Order<'_>, CallError> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        check_procedure(&self.name)?;
+        let options = CallOptions { flags: self.options.flags.with(flags), ..self.options };
+        let until = after(options.deadline.unwrap_or(self.client.shared().config.call_deadline));
+        Ok(Order { name: &self.name, key: &self.key, headers: &self.headers, options, body, until })
     }
+}
+
+fn check_procedure(name: &str) -> Result<(), CallError> {
+    validate_topic(name)?;
+    if name.starts_with('$') { Err(CallError::Reserved) } else { Ok(()) }
 }
 
 impl fmt::Debug for CallBuilder {

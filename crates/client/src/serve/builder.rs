@@ -1,12 +1,16 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sinew_wire::{CachePolicy, Procedure};
+use sinew_wire::{Announce, CachePolicy, Serve};
 
 use crate::client::Client;
+use crate::serve::execute;
+use crate::serve::procedure::{Procedure, Start};
 use crate::serve::{IntoResponse, Request, Response, Serving};
+use crate::shared::Offer;
 use crate::{AnnounceError, AppError, Service};
 
 /// Calls of a procedure that run at once by default.
@@ -31,7 +35,7 @@ impl Client {
     /// # }
     /// ```
     pub fn serve(&self, name: impl Into<String>) -> ServeBuilder {
-        let procedure = Procedure { concurrency: CONCURRENCY, ..Procedure::default() };
+        let procedure = sinew_wire::Procedure { concurrency: CONCURRENCY, ..sinew_wire::Procedure::default() };
         ServeBuilder { client: self.clone(), service: Service::new(name), procedure }
     }
 }
@@ -41,7 +45,7 @@ impl Client {
 pub struct ServeBuilder {
     client: Client,
     service: Service,
-    procedure: Procedure,
+    procedure: sinew_wire::Procedure,
 }
 
 impl ServeBuilder {
@@ -94,10 +98,9 @@ impl ServeBuilder {
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, AppError>> + Send + 'static,
-        R: IntoResponse,
+        R: IntoResponse + 'static,
     {
-        let _ = (self.client, self.service, self.procedure, handler);
-        Err(AnnounceError::Closed)
+        self.serve(false, execute::start(handler)).await
     }
 
     /// Serves calls with streams: [`Request::items`] is what the caller sends, [`Request::sender`] what it gets. Callers without
@@ -128,10 +131,9 @@ impl ServeBuilder {
     where
         F: Fn(Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, AppError>> + Send + 'static,
-        R: IntoResponse,
+        R: IntoResponse + 'static,
     {
-        let _ = (self.client, self.service, self.procedure, handler);
-        Err(AnnounceError::Closed)
+        self.serve(true, execute::start(handler)).await
     }
 
     /// Serves calls that take and give JSON: [`Client::call_typed`]. An argument that is not what was expected is answered by
@@ -159,6 +161,19 @@ impl ServeBuilder {
             }
         };
         self.handler(handler).await
+    }
+
+    async fn serve(self, streams: bool, start: Start) -> Result<Serving, AnnounceError> {
+        let Announce { lease, name, ttl_ms, metadata } = self.service.check()?;
+        let serve = Serve { lease, name, ttl_ms, metadata, procedure: self.procedure };
+        serve.validate().map_err(AnnounceError::Metadata)?;
+        let procedure = Arc::new(Procedure::new(serve.procedure.concurrency, streams, start));
+        let offer = Offer::Procedure(serve, Arc::clone(&procedure));
+        let (lease, answer) = self.client.shared().offer(offer).await?;
+        // From here on dropping it withdraws.
+        let serving = Serving { lease, procedure, handle: Arc::clone(self.client.handle()) };
+        answer.await.unwrap_or(Err(AnnounceError::Closed))?;
+        Ok(serving)
     }
 }
 

@@ -1,14 +1,21 @@
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
+use sinew_wire::call::{Flags, INITIAL_WINDOW};
 use sinew_wire::{Headers, PeerId};
 
 use crate::SendError;
-use crate::calls::TRACEPARENT;
+use crate::calls::{Intake, Item, Outflow, TRACEPARENT};
+use crate::serve::procedure::{Incoming, Served, Stop};
+use crate::shared::Shared;
+
+/// Bytes of a caller's stream that may be on their way while the handler does not take them.
+pub(crate) const WINDOW: u32 = 256 << 10;
 
 /// A call to be executed: what a handler gets.
 #[derive(Debug)]
@@ -16,16 +23,30 @@ use crate::calls::TRACEPARENT;
 pub struct Request {
     /// The argument; empty if the caller sends a stream.
     pub body: Bytes,
-    /// Who calls, proven by its node.
+    /// Who calls, proven to its node.
     pub caller: PeerId,
     /// The caller's stream; it ends at once if there is none.
     pub items: Items,
     /// Sends the caller a stream, if it takes one.
     pub sender: ItemSender,
     headers: Bytes,
+    until: tokio::time::Instant,
+    pipe: Arc<Served>,
 }
 
 impl Request {
+    /// What a caller may send, once somebody takes it, beyond what it may at first.
+    pub(crate) const EXTRA_CREDIT: u32 = WINDOW - INITIAL_WINDOW;
+
+    pub(crate) fn new(shared: &Arc<Shared>, call: Incoming) -> Self {
+        let Incoming { pipe, flags, until, caller, headers, body } = call;
+        let items = flags
+            .contains(Flags::ITEMS_IN)
+            .then(|| Intake::new(Arc::clone(shared), Arc::clone(&pipe), Self::EXTRA_CREDIT));
+        let sender = flags.contains(Flags::ITEMS_OUT).then(|| Outflow::new(Arc::clone(shared), Arc::clone(&pipe)));
+        Self { body, caller, items: Items(items), sender: ItemSender(sender), headers, until, pipe }
+    }
+
     /// Headers of the call.
     pub fn headers(&self) -> Headers<'_> {
         Headers::decode(&self.headers).unwrap_or_default()
@@ -38,7 +59,7 @@ impl Request {
 
     /// When the call ends, answered or not: the handler's future is dropped.
     pub fn deadline(&self) -> Instant {
-        Instant::now()
+        self.until.into_std()
     }
 
     /// Time until [`Request::deadline`].
@@ -48,27 +69,45 @@ impl Request {
 
     /// Whether the caller takes a stream of items.
     pub const fn wants_items(&self) -> bool {
-        false
+        self.sender.0.is_some()
     }
 
     /// Waits until the call ends, for work that a handler has begun elsewhere: its own future is dropped then.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + use<> {
-        std::future::pending()
+        let pipe = Arc::clone(&self.pipe);
+        async move { pipe.ended().await }
     }
 }
 
 /// The stream of a caller, as its provider sees it. If the caller or the way to it is lost, the handler's future is dropped, so
 /// that the end is always that of the whole stream.
-pub struct Items {}
+pub struct Items(Option<Intake<Stop>>);
 
 impl Items {
     /// The next item; `None` when the caller has sent all. Cancel safe: nothing is lost when the future is dropped.
+    ///
+    /// Never resolves once an item is larger than this client takes ([`Builder::max_call_bytes`](crate::Builder::max_call_bytes)):
+    /// the call has ended then.
     pub async fn next(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|cx| self.poll_item(cx)).await
     }
 
-    fn poll_item(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        Poll::Ready(None)
+    fn poll_item(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        let Some(intake) = &mut self.0 else { return Poll::Ready(None) };
+        match ready!(intake.poll_item(cx)) {
+            Item::Whole(item) => Poll::Ready(Some(item)),
+            Item::Complete(rest) => {
+                self.0 = None;
+                // The last item may end with the stream.
+                Poll::Ready(if rest.is_empty() { None } else { Some(rest) })
+            }
+            Item::TooLarge => {
+                intake.pipe.end(Stop::TooLarge);
+                Poll::Pending
+            }
+            // What has ended is about to be dropped.
+            Item::Ended(_) => Poll::Pending,
+        }
     }
 }
 
@@ -87,18 +126,19 @@ impl fmt::Debug for Items {
 }
 
 /// Sends a caller the items of a stream. The stream ends when the handler returns.
-pub struct ItemSender {}
+pub struct ItemSender(Option<Outflow<Stop>>);
 
 impl ItemSender {
     /// Sends an item. Waits while the caller takes no more (credit), and for room in the next write.
     ///
-    /// Cancel safe: dropped early, either nothing of the item was sent, or the rest of it goes out in front of the next item.
+    /// Cancel safe: dropped early, either nothing of the item was sent, or the rest of it goes out in front of the next item. A
+    /// handler that returns in the middle of an item has failed: its caller gets [`CallError::Unknown`](crate::CallError::Unknown).
     ///
     /// # Errors
     /// The caller takes no stream, the item is too large, or the call has ended.
     pub async fn send(&mut self, item: impl Into<Bytes> + Send) -> Result<(), SendError> {
-        let _ = item.into();
-        Err(SendError::Ended)
+        let Some(outflow) = &mut self.0 else { return Err(SendError::NotWanted) };
+        outflow.checked_item(item.into()).await
     }
 }
 

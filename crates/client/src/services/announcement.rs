@@ -7,7 +7,7 @@ use sinew_wire::Announce;
 
 use crate::AnnounceError;
 use crate::client::{Client, Handle};
-use crate::shared::Lease;
+use crate::shared::{Lease, Offer};
 
 /// A service to announce: [`Client::announce`].
 ///
@@ -50,7 +50,7 @@ impl Service {
         self
     }
 
-    fn check(self) -> Result<Announce, AnnounceError> {
+    pub(crate) fn check(self) -> Result<Announce, AnnounceError> {
         validate_topic(&self.name)?;
         if self.name.starts_with('$') {
             return Err(AnnounceError::Reserved);
@@ -102,7 +102,7 @@ impl Client {
     /// Name or metadata are not valid, the node refuses (one of its limits, by name), or the client is closed.
     pub async fn announce(&self, service: impl Into<Service> + Send) -> Result<Announcement, AnnounceError> {
         let announce = service.into().check()?;
-        let (lease, answer) = self.shared().announce(announce).await?;
+        let (lease, answer) = self.shared().offer(Offer::Service(announce)).await?;
         // From here on dropping it withdraws.
         let announcement = Announcement { lease, handle: Arc::clone(self.handle()) };
         answer.await.unwrap_or(Err(AnnounceError::Closed))?;

@@ -20,7 +20,7 @@ pub use watch::{ServiceEvent, ServiceWatch};
 pub(crate) use watch::{Backlog, Seen};
 
 /// A deadline too far away for the clock is a year away.
-fn after(deadline: Duration) -> Instant {
+pub(crate) fn after(deadline: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     Instant::now() + deadline.min(YEAR)
 }

@@ -131,6 +131,12 @@ impl Batch {
         encode_control(control, &mut self.bytes);
     }
 
+    /// Appends frames of another kind behind everything published so far.
+    pub(crate) fn frames(&mut self, encode: impl FnOnce(&mut BytesMut)) {
+        self.close_run();
+        encode(&mut self.bytes);
+    }
+
     /// All frames; the batch goes on in `spare`, which is empty.
     pub(crate) fn take(&mut self, spare: BytesMut) -> Bytes {
         debug_assert!(spare.is_empty());

@@ -25,6 +25,7 @@ impl Shared {
         let ping = self.with(State::begin_close);
         // Those who wait for room learn that there will be none.
         self.room.notify_one();
+        self.call_room.notify_waiters();
         match ping? {
             Some(ping) => self.ponged(ping).await,
             None => Ok(()),

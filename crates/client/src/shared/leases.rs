@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sinew_wire::{Announce, Control, Refusal};
+use sinew_wire::{Announce, Control, Refusal, Serve};
 use tokio::sync::{Notify, oneshot};
 
 use super::{Phase, Shared, State};
 use crate::AnnounceError;
 use crate::events::ConnectionEvent;
+use crate::serve::Procedure;
 
 /// What a node may say of a time to live is taken for no less and no more than this.
 const TTL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(24 * 60 * 60));
@@ -15,10 +16,41 @@ const TTL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_se
 /// Before a lease that a node has no room for is asked for again, at least.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 
+/// What a lease is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Offer {
+    Service(Announce),
+    Procedure(Serve, Arc<Procedure>),
+}
+
+impl Offer {
+    fn name(&self) -> &str {
+        match self {
+            Self::Service(announce) => &announce.name,
+            Self::Procedure(serve, _) => &serve.name,
+        }
+    }
+
+    fn number(&mut self, lease: u32) {
+        match self {
+            Self::Service(announce) => announce.lease = lease,
+            Self::Procedure(serve, _) => serve.lease = lease,
+        }
+    }
+
+    fn control(&self) -> Control {
+        match self {
+            Self::Service(announce) => Control::Announce(announce.clone()),
+            Self::Procedure(serve, _) => Control::Serve(serve.clone()),
+        }
+    }
+}
+
 /// A service's place at the node.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    announce: Announce,
+    number: u32,
+    offer: Offer,
     state: Mutex<LeaseState>,
     /// Wakes those who wait for its end.
     ended: Notify,
@@ -57,7 +89,11 @@ enum Outcome {
 
 impl Lease {
     pub(crate) fn name(&self) -> &str {
-        &self.announce.name
+        self.offer.name()
+    }
+
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
     }
 
     pub(crate) fn ttl(&self) -> Duration {
@@ -93,7 +129,7 @@ impl Lease {
         if matches!(state.phase, LeasePhase::Active) {
             state.phase = LeasePhase::Resuming;
         }
-        Control::Announce(self.announce.clone())
+        self.offer.control()
     }
 
     /// The link is gone.
@@ -167,12 +203,12 @@ impl Lease {
         if state.due.is_none_or(|due| due > now) {
             return None;
         }
-        let lease = self.announce.lease;
+        let lease = self.number;
         // A node that does not answer is asked again.
         state.due = Some(now + (state.ttl / 3).max(TTL.0 / 3));
         match state.phase {
             LeasePhase::Active => Some(Control::Renew { lease }),
-            LeasePhase::Resuming => Some(Control::Announce(self.announce.clone())),
+            LeasePhase::Resuming => Some(self.offer.control()),
             LeasePhase::Asked(_) | LeasePhase::Ended(_) => {
                 state.due = None;
                 None
@@ -189,10 +225,10 @@ type Granted = oneshot::Receiver<Result<(), AnnounceError>>;
 
 impl Shared {
     /// Asks the node for a lease as soon as there is room. Dropped early, it has not; the answer comes through the receiver.
-    pub(crate) async fn announce(&self, announce: Announce) -> Result<(Arc<Lease>, Granted), AnnounceError> {
+    pub(crate) async fn offer(&self, offer: Offer) -> Result<(Arc<Lease>, Granted), AnnounceError> {
         let (answer, granted) = oneshot::channel();
-        let mut asked = Some((announce, answer));
-        let lease = self.in_turn(|state| state.announce(&mut asked)).await?;
+        let mut asked = Some((offer, answer));
+        let lease = self.in_turn(|state| state.offer(&mut asked)).await?;
         Ok((lease, granted))
     }
 
@@ -214,7 +250,7 @@ impl Shared {
             match lease.refused(&refusal, Instant::now()) {
                 Outcome::Again => {
                     if state.phase == Phase::Up {
-                        state.batch.control(&Control::Announce(lease.announce.clone()));
+                        state.batch.control(&lease.offer.control());
                     }
                 }
                 Outcome::Later => {}
@@ -245,7 +281,7 @@ impl Shared {
     }
 
     pub(crate) fn withdraw(&self, lease: &Lease) {
-        let number = lease.announce.lease;
+        let number = lease.number;
         self.with(|state| {
             if state.leases.remove(&number).is_some() && state.phase == Phase::Up {
                 state.batch.control(&Control::Withdraw { lease: number });
@@ -255,7 +291,7 @@ impl Shared {
 
     /// The same, and waits until the node has done it.
     pub(crate) async fn withdraw_and_wait(&self, lease: &Lease) -> Result<(), AnnounceError> {
-        let number = lease.announce.lease;
+        let number = lease.number;
         let done = self.with(|state| {
             state.leases.remove(&number)?;
             if state.phase != Phase::Up {
@@ -278,22 +314,25 @@ impl Shared {
 }
 
 impl State {
-    fn announce(
+    fn offer(
         &mut self,
-        asked: &mut Option<(Announce, oneshot::Sender<Result<(), AnnounceError>>)>,
+        asked: &mut Option<(Offer, oneshot::Sender<Result<(), AnnounceError>>)>,
     ) -> Result<Option<Arc<Lease>>, AnnounceError> {
         match self.phase {
             Phase::Closing | Phase::Closed => return Err(AnnounceError::Closed),
             _ if !self.has_room() => return Ok(None),
             _ => {}
         }
-        let Some((announce, answer)) = asked.take() else { return Ok(None) };
+        let Some((mut offer, answer)) = asked.take() else { return Ok(None) };
         let number = self.free_lease();
-        let announce = Announce { lease: number, ..announce };
-        self.batch.control(&Control::Announce(announce.clone()));
+        offer.number(number);
+        self.batch.control(&offer.control());
+        if let Offer::Procedure(_, procedure) = &offer {
+            self.serving.insert(number, Arc::clone(procedure));
+        }
         let phase = LeasePhase::Asked(answer);
         let state = Mutex::new(LeaseState { phase, ttl: TTL.0, due: None });
-        let lease = Arc::new(Lease { announce, state, ended: Notify::new() });
+        let lease = Arc::new(Lease { number, offer, state, ended: Notify::new() });
         self.leases.insert(number, Arc::clone(&lease));
         Ok(Some(lease))
     }
@@ -302,8 +341,11 @@ impl State {
     fn free_lease(&mut self) -> u32 {
         loop {
             self.last_lease = self.last_lease.wrapping_add(1);
-            if !self.leases.contains_key(&self.last_lease) && !self.withdrawals.contains_key(&self.last_lease) {
-                return self.last_lease;
+            let number = self.last_lease;
+            let taken = self.leases.contains_key(&number) || self.withdrawals.contains_key(&number);
+            // One that is withdrawn may still have calls.
+            if !taken && !self.serving.knows(number) {
+                return number;
             }
         }
     }

@@ -37,6 +37,9 @@ impl Shared {
             for lease in state.leases.values() {
                 state.batch.control(&lease.begin_link());
             }
+            for health in state.serving.healths() {
+                state.batch.control(&health);
+            }
             state.resume_watches();
             state.resubscribing = resuming;
             state.resubscribed = resuming;
@@ -46,6 +49,7 @@ impl Shared {
             state.link
         });
         self.room.notify_one();
+        self.call_room.notify_waiters();
         number
     }
 
@@ -65,6 +69,8 @@ impl Shared {
             state.results.abandon();
             state.questions.abandon();
             state.withdrawals.clear();
+            state.calls.abandon();
+            state.serving.abandon();
             state.leases.values().for_each(|lease| lease.end_link());
             let unconfirmed = std::mem::take(&mut state.ledger).unconfirmed();
             if unconfirmed > 0 {
@@ -73,6 +79,7 @@ impl Shared {
             unconfirmed
         });
         self.room.notify_one();
+        self.call_room.notify_waiters();
         self.wake_flushes();
         unconfirmed
     }
@@ -97,6 +104,7 @@ impl Shared {
             watch.end(WatchError::Closed);
         }
         self.room.notify_one();
+        self.call_room.notify_waiters();
         self.done.cancel();
     }
 

@@ -1,4 +1,5 @@
 mod batch;
+mod calls;
 mod flush;
 mod leases;
 mod ledger;
@@ -6,6 +7,7 @@ mod link;
 mod publish;
 mod requests;
 mod results;
+mod serving;
 mod subscribe;
 mod watches;
 
@@ -25,12 +27,15 @@ use crate::events::{self, ConnectionEvent};
 use crate::inbox::{Inbox, LinkWindow};
 use crate::services::Backlog;
 use batch::Batch;
+use calls::Calls;
 use ledger::Ledger;
 use requests::Questions;
 use results::Results;
+use serving::Serving;
 
 pub(crate) use batch::RunOptions;
-pub(crate) use leases::Lease;
+pub(crate) use calls::Sent;
+pub(crate) use leases::{Lease, Offer};
 pub(crate) use publish::{Parcel, check_topic};
 pub(crate) use requests::Reply;
 pub(crate) use subscribe::Registration;
@@ -63,6 +68,12 @@ pub(crate) struct Shared {
     pong: Notify,
     /// One permit per awaited result.
     in_flight: Arc<Semaphore>,
+    /// One permit per open call.
+    open_calls: Arc<Semaphore>,
+    /// Wakes those who have frames of calls and no room for them.
+    call_room: Notify,
+    /// Tells the session that there are calls with deadlines.
+    pub(crate) watch_calls: Notify,
     /// One permit per look-up or page.
     pub(crate) asking: Semaphore,
     /// One permit per question whether others know.
@@ -119,6 +130,8 @@ struct State {
     withdrawals: HashMap<u32, oneshot::Sender<()>>,
     watches: HashMap<u32, Arc<Backlog>>,
     last_watch: u32,
+    calls: Calls,
+    serving: Serving,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +160,7 @@ pub(crate) enum Next {
 impl Shared {
     pub(crate) fn new(config: Config) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
+        let open_calls = Arc::new(Semaphore::new(config.max_calls));
         Arc::new(Self {
             config,
             state: Mutex::new(State::new()),
@@ -155,6 +169,9 @@ impl Shared {
             turn: Semaphore::new(1),
             pong: Notify::new(),
             in_flight,
+            open_calls,
+            call_room: Notify::new(),
+            watch_calls: Notify::new(),
             asking: Semaphore::new(MAX_ASKING),
             settling: Semaphore::new(MAX_SETTLING),
             closing: CancellationToken::new(),
@@ -189,6 +206,7 @@ impl Shared {
         if state.batch.len() > 0 {
             chunks.push(state.batch.take(std::mem::take(spare)));
             state.ledger.mark();
+            state.calls.mark();
         }
         let next = match (chunks.is_empty(), state.finish) {
             (false, _) => Next::Write,
@@ -200,6 +218,9 @@ impl Shared {
         drop(state);
         if room {
             self.room.notify_one();
+        }
+        if next == Next::Write {
+            self.call_room.notify_waiters();
         }
         next
     }
@@ -303,6 +324,8 @@ impl State {
             withdrawals: HashMap::new(),
             watches: HashMap::new(),
             last_watch: 0,
+            calls: Calls::default(),
+            serving: Serving::default(),
         }
     }
 
@@ -313,6 +336,11 @@ impl State {
     /// Whether a control frame that somebody waits for may be appended to the batch.
     fn has_room(&self) -> bool {
         self.phase == Phase::Up && self.batch.len() < MAX_BATCH_BYTES
+    }
+
+    /// Whether a frame of an open call may be appended to the batch.
+    fn has_call_room(&self) -> bool {
+        self.batch.len() < MAX_BATCH_BYTES
     }
 
     const fn link_window(&self) -> LinkWindow {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use sinew_client::{Builder, Client, PeerId, Refusal};
 use sinew_link::{Address, Fill, Identity, LinkConfig, LinkReader, LinkWriter, Listener};
+use sinew_wire::call::CallFrame;
 use sinew_wire::deliver::{self, DeliverHeader};
 use sinew_wire::entry::{Entries, Entry};
 use sinew_wire::publish::{self, PublishHeader};
@@ -12,6 +13,8 @@ use sinew_wire::{
     Control, Features, FrameKind, FrameLimits, Goodbye, Hello, PublishResult, Subscribe, Welcome, encode_control, pack,
 };
 use tempfile::TempDir;
+
+use crate::frames::Frame;
 
 /// Longer than anything here takes, shorter than a person's patience.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -152,6 +155,7 @@ pub(crate) struct Sent {
 pub(crate) enum Got {
     Control(Control),
     Publish(Published),
+    Call(Frame),
     End,
 }
 
@@ -167,6 +171,7 @@ impl Peer {
             match frame.kind {
                 FrameKind::Control => Got::Control(Control::decode(frame.body).expect("is valid")),
                 FrameKind::Publish => Got::Publish(published(frame.body)),
+                FrameKind::Call => Got::Call(CallFrame::decode(frame.body).expect("is valid").into()),
                 kind => panic!("a client does not send {kind:?}"),
             }
         })

@@ -113,6 +113,7 @@ async fn nobody_waits_for_ever_beside_one_who_never_pauses() {
                 Got::Control(Control::Ping { nonce }) => peer.send(Control::Pong { nonce }).await,
                 Got::Control(_) => {}
                 Got::End => return,
+                Got::Call(frame) => panic!("no call was made: {frame:?}"),
             }
         }
     });
