@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use sinew_wire::{FrameLimits, pack};
 
-const LIMITS: FrameLimits = FrameLimits { control: 0, run: 64 << 10 };
+const LIMITS: FrameLimits = FrameLimits { control: 0, run: 64 << 10, call: 0 };
 
 fuzz_target!(|input: (u32, &[u8])| {
     let (announced, packed) = input;
