@@ -13,7 +13,7 @@ use crate::entry::{Entry, Place};
 use crate::instance::Instance;
 use crate::link::Link;
 use crate::pending::Pending;
-use crate::service::{Counts, Service};
+use crate::service::Service;
 use crate::settle::Cause;
 use crate::table::CallId;
 
@@ -50,6 +50,10 @@ impl Service {
     /// `false` if it was not handed over, and is nothing that has to be handed to this link any more.
     fn hand(self: &Arc<Self>, id: CallId, attempt: u8, place: Place, link: &Arc<Link>, now: Instant) -> bool {
         let parcel = self.table.with(id, attempt, |entry| {
+            // Its deadline is about to be seen to.
+            if now >= entry.deadline {
+                return None;
+            }
             let target = match (&entry.place, &place) {
                 (Place::Routing | Place::Queued { .. }, Place::Provider(instance)) => u64::from(instance.lease),
                 (Place::Waiting { target, .. }, Place::Node(_)) => *target,
@@ -144,10 +148,6 @@ impl Service {
     pub(crate) fn lost(self: &Arc<Self>, id: CallId, attempt: u8, text: &str, now: Instant) {
         let reply = Reply::failure(0, Status::Unknown, text);
         self.ended(id, attempt, None, Cause::Lost, &reply, now);
-    }
-
-    pub(crate) fn count_served(&self) {
-        Counts::count(&self.counts.served);
     }
 }
 

@@ -239,10 +239,14 @@ impl Service {
             asked.closed = true;
             std::mem::take(&mut asked.calls)
         };
-        for id in asked.into_values() {
-            if let Some(entry) = self.table.take_if(id, |entry| entry.is_asked_by(link)) {
-                self.settle(id, entry, Cause::Cancelled, &Reply::failure(0, Status::Cancelled, ""), now);
-            }
+        let taken = asked.into_values().filter_map(|id| {
+            let entry = self.table.take_if(id, |entry| entry.is_asked_by(link))?;
+            Some((id, entry))
+        });
+        // Those that wait first: they are not to be begun when those at hand leave their places.
+        let (at_hand, waiting): (Vec<_>, Vec<_>) = taken.partition(|(_, entry)| entry.place.is_handed());
+        for (id, entry) in waiting.into_iter().chain(at_hand) {
+            self.settle(id, entry, Cause::Cancelled, &Reply::failure(0, Status::Cancelled, ""), now);
         }
         match link.kind {
             Kind::Node => self.peers.down(link),
