@@ -28,6 +28,10 @@ pub struct GatewayConfig {
     pub publish_window: u64,
     /// Longest deadline of an acknowledged publish; longer ones are cut to it.
     pub max_deadline: Duration,
+    /// A client that has calls to answer and says nothing for so long, though asked, is given up.
+    pub provider_silence: Duration,
+    /// Bytes of calls that may wait to be written to one client.
+    pub call_queue: usize,
 }
 
 impl GatewayConfig {
@@ -45,6 +49,8 @@ impl GatewayConfig {
             idle_timeout: Duration::from_secs(60),
             publish_window: 1 << 20,
             max_deadline: Duration::from_secs(300),
+            provider_silence: Duration::from_secs(2),
+            call_queue: 4 << 20,
         }
     }
 }

@@ -6,6 +6,7 @@ use sinew_link::Listener;
 use sinew_mesh::Mesh;
 use sinew_observe::Metrics;
 use sinew_pubsub::{PubSub, RunLimits};
+use sinew_rpc::Calls;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,8 @@ pub struct Services {
     pub pubsub: PubSub,
     /// Services of applications.
     pub discovery: Discovery,
+    /// Remote calls.
+    pub calls: Calls,
     /// The other nodes of the realm; `None` refuses them.
     pub mesh: Option<Mesh>,
 }
@@ -37,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) bounds: Bounds,
     pub(crate) pubsub: PubSub,
     pub(crate) discovery: Discovery,
+    pub(crate) calls: Calls,
     pub(crate) mesh: Option<Mesh>,
     pub(crate) metrics: Metrics,
     pub(crate) roster: Arc<Roster>,
@@ -52,12 +56,13 @@ pub(crate) struct Context {
 impl Gateway {
     /// A gateway in front of services. It serves nobody until [`Gateway::serve`].
     pub fn new(config: GatewayConfig, services: Services, metrics: Metrics) -> Self {
-        let Services { pubsub, discovery, mesh } = services;
+        let Services { pubsub, discovery, calls, mesh } = services;
         let bounds = Bounds { run: RunLimits::for_message(config.message), max_deadline: config.max_deadline };
         Self(Arc::new(Context {
             bounds,
             pubsub,
             discovery,
+            calls,
             mesh,
             metrics,
             roster: Roster::new(config.max_clients),

@@ -19,6 +19,7 @@ mod admission;
 mod config;
 mod gateway;
 mod incoming;
+mod pulse;
 mod questions;
 mod roster;
 mod session;

@@ -27,8 +27,8 @@ const ROOM: Duration = Duration::from_millis(10);
 /// How long to wait for the other nodes to confirm that they know of a client's subscriptions.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// What a client wants of the realm beside messages: services announced and found, and to know when all nodes know of
-/// its subscriptions.
+/// What a client wants of the realm beside messages: services and procedures announced, services found, and to know when all
+/// nodes know of its subscriptions.
 ///
 /// What takes time is answered by a task beside the session, so that messages don't wait for it. All of them, and the
 /// client's leases, end when this is dropped.
@@ -57,9 +57,14 @@ impl Questions {
         match control {
             Control::Settle { nonce } => self.settle(nonce),
             Control::Announce(announce) => self.announce(announce),
+            Control::Serve(serve) => self.lease(serve.lease, self.context.calls.serve(self.owner, serve)),
+            Control::ServeHealth { lease, health } => {
+                // Its lease may just have ended, which it is told of elsewhere.
+                let _ended = self.context.calls.health(self.owner.session, lease, health);
+            }
             Control::Renew { lease } => self.lease(lease, self.context.discovery.renew(self.owner.session, lease)),
             Control::Withdraw { lease } => {
-                let refusal = self.context.discovery.withdraw(self.owner.session, lease).err();
+                let refusal = self.context.calls.withdraw(self.owner.session, lease).err();
                 self.outbox.control(&Control::LeaseEnded { lease, refusal });
             }
             Control::Lookup { request, name, deadline_ms } => self.lookup(request, name, deadline_ms),

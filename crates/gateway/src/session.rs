@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use sinew_discovery::Owner;
 use sinew_flow::ReceiveWindow;
-use sinew_link::{Fill, LinkError, LinkReader, LinkWriter};
+use sinew_link::{Fill, Lane, LinkError, LinkReader, LinkWriter};
 use sinew_mesh::writer;
 use sinew_observe::CloseReason;
 use sinew_pubsub::{Origin, Outbox, Publisher, SubscribeError, Subscription, SubscriptionSpec};
+use sinew_rpc::Port;
 use sinew_topic::Pattern;
 use sinew_wire::{Control, Frame, FrameKind, Limit, Refusal, Subscribe, Welcome};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use tracing::{debug, info};
 
 use crate::gateway::Context;
 use crate::incoming;
+use crate::pulse::{Awake, Beat, Pulse};
 use crate::questions::Questions;
 use crate::roster::{Member, Seat};
 
@@ -44,7 +46,17 @@ struct Session {
     publisher: Publisher,
     subscriptions: HashMap<u32, Arc<Subscription>>,
     credit: ReceiveWindow,
+    calls: Served,
+    pulse: Pulse,
+    /// When the client was heard last.
+    heard: Instant,
+}
+
+/// What others reach the client by. Dropped in this order when the session ends: who calls then finds it gone from the listing.
+struct Served {
     questions: Questions,
+    port: Port,
+    lane: Arc<Lane>,
 }
 
 /// Runs a session to its end.
@@ -57,14 +69,20 @@ pub(crate) async fn run(parts: Parts, context: Arc<Context>) {
 
     let outbox = Outbox::new(welcome.features);
     outbox.control(&Control::Welcome(welcome));
-    let wrote = Arc::new(AtomicBool::new(false));
-    let told = (metrics.clone(), Arc::clone(&wrote));
-    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), move |bytes| {
-        told.0.bytes_out.inc_by(bytes as u64);
+    let lane = Lane::new(context.config.call_queue);
+    let (wrote, awake) = (Arc::new(AtomicBool::new(false)), Arc::new(Awake::default()));
+    let told = (metrics.clone(), Arc::clone(&wrote), Arc::clone(&awake));
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), move |written| {
+        told.0.bytes_out.inc_by(written.bytes as u64);
         told.1.store(true, Ordering::Relaxed);
+        if written.calls > 0 {
+            told.2.stir();
+        }
     }));
 
-    let mut session = Session::new(&context, Arc::clone(&member), Arc::clone(&outbox), instance);
+    let pulse = Pulse::new(awake, reader.probe(), context.config.provider_silence);
+    let links = Links { outbox: Arc::clone(&outbox), lane, pulse };
+    let mut session = Session::new(&context, Arc::clone(&member), links, instance);
     let end = session.serve(&mut reader, &mut writing, &wrote).await;
     if matches!(end, End::Writer(Some(Refusal::Draining))) {
         session.read_rest(&mut reader).await;
@@ -92,15 +110,29 @@ enum End {
     Aborted,
 }
 
+/// What belongs to the link of a session.
+struct Links {
+    outbox: Arc<Outbox>,
+    lane: Arc<Lane>,
+    pulse: Pulse,
+}
+
 impl Session {
-    fn new(context: &Arc<Context>, member: Arc<Member>, outbox: Arc<Outbox>, instance: u64) -> Self {
+    fn new(context: &Arc<Context>, member: Arc<Member>, links: Links, instance: u64) -> Self {
+        let Links { outbox, lane, pulse } = links;
         let origin = Arc::new(Origin { peer: member.peer, instance });
         let owner = Owner { session: member.session, peer: member.peer, instance };
         let largest = context.bounds.run.frame.run as u64;
         Self {
             publisher: context.pubsub.publisher(origin, Arc::clone(&outbox)),
             credit: ReceiveWindow::new(context.config.publish_window, largest),
-            questions: Questions::new(context, &outbox, owner),
+            calls: Served {
+                questions: Questions::new(context, &outbox, owner),
+                port: context.calls.client(owner, Arc::clone(&lane)),
+                lane,
+            },
+            pulse,
+            heard: Instant::now(),
             context: Arc::clone(context),
             member,
             outbox,
@@ -117,7 +149,6 @@ impl Session {
     ) -> End {
         let context = Arc::clone(&self.context);
         let woken = self.publisher.woken();
-        let mut heard = Instant::now();
         let mut beat = tokio::time::interval(context.config.keep_alive.min(context.config.idle_timeout / 4));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beat.reset();
@@ -133,38 +164,67 @@ impl Session {
                 }
                 written = &mut *writing => return End::Writer(written.ok().and_then(Result::ok)),
                 filled = reader.fill() => {
-                    heard = Instant::now();
+                    self.heard = Instant::now();
                     match filled {
                         Ok(Fill::Frames) => {}
                         Ok(Fill::End) => return End::Peer,
                         Err(LinkError::Frame(error)) => return End::Refused(error.into()),
                         Err(error) => return End::Broken(error),
                     }
-                    if let Err(end) = self.read(reader, heard) {
+                    if let Err(end) = self.read(reader, self.heard) {
                         return end;
                     }
                 }
+                () = self.pulse.due() => if let Err(end) = self.look() {
+                    return end;
+                },
                 () = woken.notified(), if self.publisher.is_parked() => self.publisher.advance(Instant::now()),
                 () = sleep_until(patience) => self.publisher.advance(Instant::now()),
                 _ = beat.tick() => {
-                    let idle = heard.elapsed();
-                    if idle >= context.config.idle_timeout {
-                        return End::Refused(Refusal::Idle(idle.as_millis() as u64));
-                    }
-                    if !wrote.swap(false, Ordering::Relaxed) {
-                        self.outbox.control(&Control::Ping { nonce: 0 });
+                    if let Err(end) = self.beat(wrote) {
+                        return end;
                     }
                     reader.shrink();
                 }
             }
             self.return_credit();
-            // The outbox closes itself when its client does not read; its writer, stuck in a write, would not notice.
-            if !draining && let Some(reason) = self.outbox.closing() {
+            if !draining && let Some(reason) = self.stuck() {
                 return End::Refused(reason);
             }
             // A publisher whose data never runs dry must not keep the others from their turn.
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// Looks whether a client that has calls to answer is alive.
+    fn look(&mut self) -> Result<(), End> {
+        let port = &self.calls.port;
+        match self.pulse.look(|| port.open(), self.heard, Instant::now()) {
+            Beat::Fine => {}
+            Beat::Ask => self.outbox.control(&Control::Ping { nonce: 0 }),
+            Beat::Gone(reason) => return Err(End::Refused(reason)),
+        }
+        Ok(())
+    }
+
+    /// Keeps the link of a silent client open, for as long as it may be silent.
+    fn beat(&mut self, wrote: &AtomicBool) -> Result<(), End> {
+        let idle = self.heard.elapsed();
+        if idle >= self.context.config.idle_timeout {
+            return Err(End::Refused(Refusal::Idle(idle.as_millis() as u64)));
+        }
+        if !wrote.swap(false, Ordering::Relaxed) {
+            self.outbox.control(&Control::Ping { nonce: 0 });
+        }
+        self.calls.lane.shrink();
+        Ok(())
+    }
+
+    /// Outbox and lane give a client up that does not read; its writer, stuck in a write, would not notice.
+    fn stuck(&self) -> Option<Refusal> {
+        let lane = &self.calls.lane;
+        let stuck = || Refusal::Limit { limit: Limit::CallQueue, allowed: lane.max() as u64 };
+        self.outbox.closing().or_else(|| lane.stuck().then(stuck))
     }
 
     /// After a drain's goodbye: takes what the client had sent before it read that, until it ends its side.
@@ -196,7 +256,7 @@ impl Session {
             FrameKind::Control => self.control(frame.body, now),
             FrameKind::Deliver => Err(violation("a client does not send deliver frames")),
             FrameKind::Forward | FrameKind::Mesh => Err(violation("a client does not send frames between nodes")),
-            FrameKind::Call => Err(End::Refused(Refusal::Unavailable("this node serves no calls".to_owned()))),
+            FrameKind::Call => self.calls.port.frame(frame.body, now).map_err(End::Refused),
         }
     }
 
@@ -233,7 +293,10 @@ impl Session {
             Control::Goodbye(_) => return Err(End::Peer),
             Control::Hello(_) => return Err(violation("a second hello")),
             other => {
-                if self.questions.ask(other).is_err() {
+                if matches!(other, Control::Serve(_)) {
+                    self.pulse.learn();
+                }
+                if self.calls.questions.ask(other).is_err() {
                     return Err(violation("a frame that only a node sends"));
                 }
             }
@@ -302,8 +365,11 @@ impl Session {
     }
 
     /// Settles everything the session held. Returns the reason for the log.
-    async fn end(mut self, end: End, writing: &mut JoinHandle<Result<Refusal, LinkError>>) -> Refusal {
-        debug!(session = self.member.session, ?end, "session ends");
+    async fn end(self, end: End, writing: &mut JoinHandle<Result<Refusal, LinkError>>) -> Refusal {
+        let Self { context, member, outbox, publisher, subscriptions, calls, .. } = self;
+        debug!(session = member.session, ?end, "session ends");
+        calls.lane.close();
+        drop(calls);
         let reason = match end {
             End::Peer => Refusal::Closed,
             End::Refused(refusal) => refusal,
@@ -312,32 +378,32 @@ impl Session {
             End::Broken(error) => Refusal::Protocol(error.to_string()),
             End::Aborted => Refusal::Draining,
         };
-        for subscription in std::mem::take(&mut self.subscriptions).into_values() {
-            self.context.pubsub.unsubscribe(&subscription);
+        for subscription in subscriptions.into_values() {
+            context.pubsub.unsubscribe(&subscription);
         }
-        self.drain_publisher().await;
-        self.outbox.close(reason.clone(), false);
+        drain_publisher(publisher, &context).await;
+        outbox.close(reason.clone(), false);
         if !writing.is_finished() && tokio::time::timeout(FAREWELL, &mut *writing).await.is_err() {
             writing.abort();
         }
-        self.outbox.abandon();
+        outbox.abandon();
         if let Refusal::Limit { limit, .. } = &reason {
-            self.context.metrics.limit_refused(*limit).inc();
+            context.metrics.limit_refused(*limit).inc();
         }
         reason
     }
+}
 
-    /// What the client had published before it left is still delivered: each run waits as long as it may.
-    async fn drain_publisher(&mut self) {
-        let woken = self.publisher.woken();
-        while self.publisher.is_parked() {
-            tokio::select! {
-                () = self.context.abort.cancelled() => return,
-                () = woken.notified() => {}
-                () = sleep_until(self.publisher.deadline()) => {}
-            }
-            self.publisher.advance(Instant::now());
+/// What the client had published before it left is still delivered: each run waits as long as it may.
+async fn drain_publisher(mut publisher: Publisher, context: &Context) {
+    let woken = publisher.woken();
+    while publisher.is_parked() {
+        tokio::select! {
+            () = context.abort.cancelled() => return,
+            () = woken.notified() => {}
+            () = sleep_until(publisher.deadline()) => {}
         }
+        publisher.advance(Instant::now());
     }
 }
 

@@ -1,7 +1,7 @@
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -20,9 +20,9 @@ const AGAIN: Duration = Duration::from_millis(250);
 ///
 /// Networks that translate addresses may say so of a port that is open. So it is asked first while the peer is known to be alive
 /// ([`Probe::learn`]); if the port is closed even then, the network is not believed any more.
-#[derive(Debug)]
 pub struct Probe {
-    remote: SocketAddr,
+    /// Where the peer is now: it may move to another network.
+    remote: Box<dyn Fn() -> SocketAddr + Send + Sync>,
     state: Arc<State>,
     learning: Option<JoinHandle<()>>,
     asking: Option<JoinHandle<()>>,
@@ -30,14 +30,14 @@ pub struct Probe {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The network does not say that the port is closed while it is open.
-    trusted: AtomicBool,
+    /// The address of which the network does not say that the port is closed while it is open.
+    trusted: OnceLock<SocketAddr>,
     closed: Notify,
 }
 
 impl Probe {
-    pub(crate) fn new(remote: SocketAddr) -> Self {
-        Self { remote, state: Arc::default(), learning: None, asking: None }
+    pub(crate) fn new(remote: impl Fn() -> SocketAddr + Send + Sync + 'static) -> Self {
+        Self { remote: Box::new(remote), state: Arc::default(), learning: None, asking: None }
     }
 
     /// The peer is known to be alive: learns within a second whether the network is to be believed. Once is enough; further calls
@@ -46,20 +46,22 @@ impl Probe {
         if self.learning.is_some() {
             return;
         }
-        let (remote, state) = (self.remote, Arc::clone(&self.state));
+        let (remote, state) = ((self.remote)(), Arc::clone(&self.state));
         self.learning = Some(tokio::spawn(async move {
-            let closed = tokio::time::timeout(ANSWER, quic::unreachable(remote)).await.is_ok();
-            state.trusted.store(!closed, Ordering::Relaxed);
+            if tokio::time::timeout(ANSWER, quic::unreachable(remote)).await.is_err() {
+                let _only_this_task_sets_it = state.trusted.set(remote);
+            }
         }));
     }
 
     /// The peer is silent: asks until the port is said to be closed, or [`Probe::heard`]. Does nothing while it is asking, and when
     /// the network is not believed. Must be called in a tokio runtime.
     pub fn ask(&mut self) {
-        if self.asking.is_some() || !self.state.trusted.load(Ordering::Relaxed) {
+        let remote = (self.remote)();
+        if self.asking.is_some() || self.state.trusted.get() != Some(&remote) {
             return;
         }
-        let (remote, state) = (self.remote, Arc::clone(&self.state));
+        let state = Arc::clone(&self.state);
         self.asking = Some(tokio::spawn(async move {
             loop {
                 let asked = tokio::time::timeout(AGAIN, quic::unreachable(remote)).await;
@@ -93,6 +95,12 @@ impl Drop for Probe {
     }
 }
 
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe").field("remote", &(self.remote)()).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::net::UdpSocket;
@@ -102,7 +110,8 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_closes_is_found_out() {
         let peer = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
-        let mut probe = Probe::new(peer.local_addr().expect("is bound"));
+        let address = peer.local_addr().expect("is bound");
+        let mut probe = Probe::new(move || address);
         probe.ask();
         assert!(probe.asking.is_none(), "nothing is known of the network yet");
         probe.learn();
@@ -121,7 +130,7 @@ mod tests {
         let closed = UdpSocket::bind("127.0.0.1:0").await.expect("binds");
         let address = closed.local_addr().expect("is bound");
         drop(closed);
-        let mut probe = Probe::new(address);
+        let mut probe = Probe::new(move || address);
         probe.learn();
         probe.learning.as_mut().expect("is learning").await.expect("no panic");
         probe.ask();

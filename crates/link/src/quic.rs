@@ -21,6 +21,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::probe::Probe;
 use crate::tls::{Credentials, SERVER_NAME, peer_of_chain};
 use crate::verifier::PeerVerifier;
 use crate::{LinkConfig, LinkError, socket};
@@ -285,9 +286,9 @@ fn established(
 }
 
 impl QuicReader {
-    /// Where the peer is now.
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.open.connection.remote_address()
+    pub(crate) fn probe(&self) -> Probe {
+        let connection = self.open.connection.clone();
+        Probe::new(move || connection.remote_address())
     }
 
     /// Takes all that is there, as far as there is room. 0 is the end.

@@ -122,7 +122,7 @@ impl LinkReader {
     /// What finds out that the peer's process is dead, where silence alone would say so: over QUIC. The system tells of the others.
     pub fn probe(&self) -> Option<Probe> {
         match &self.stream {
-            ReadStream::Quic(stream) => Some(Probe::new(stream.remote())),
+            ReadStream::Quic(stream) => Some(stream.probe()),
             _ => None,
         }
     }

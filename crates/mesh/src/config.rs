@@ -36,6 +36,12 @@ pub struct MeshConfig {
     pub ping_after: Duration,
     /// After so long without one the link is lost, and dialled again. Default 5 s.
     pub dead_after: Duration,
+    /// The same two times for a link with calls under way: who has sent them wants to know soon. Defaults 400 ms and 2 s.
+    pub call_ping_after: Duration,
+    /// See [`MeshConfig::call_ping_after`].
+    pub call_dead_after: Duration,
+    /// Bytes of calls that may wait to be written to one node. Default 16 MiB.
+    pub call_queue: usize,
     /// The same for a link with nothing on its way: it is asked after this time, and lost after twice of it. Default 15 s.
     pub keep_alive: Duration,
     /// How often a better path is looked for while a link runs over the overlay. Default 30 s.
@@ -63,6 +69,9 @@ impl MeshConfig {
             stagger: Duration::from_millis(250),
             ping_after: Duration::from_secs(2),
             dead_after: Duration::from_secs(5),
+            call_ping_after: Duration::from_millis(400),
+            call_dead_after: Duration::from_secs(2),
+            call_queue: 16 << 20,
             keep_alive: Duration::from_secs(15),
             upgrade_interval: Duration::from_secs(30),
             seed: 0,

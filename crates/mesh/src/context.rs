@@ -5,6 +5,7 @@ use sinew_link::Dialer;
 use sinew_link::pool::Closed;
 use sinew_observe::{Counter, Metrics};
 use sinew_overlay::Overlay;
+use sinew_rpc::Calls;
 use sinew_wire::PeerId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ pub(crate) struct Context {
     pub(crate) pool: Pool,
     pub(crate) overlay: Overlay,
     pub(crate) dialer: Dialer,
+    pub(crate) calls: Calls,
     pub(crate) metrics: Metrics,
     /// By the number of the reason.
     pub(crate) closed: [Counter; Closed::ALL.len()],

@@ -277,7 +277,7 @@ impl Driver {
         self.context.overlay.add_addresses(peer, &record.info.mesh);
         let remote = self.pubsub.add_remote(peer);
         let inbound = self.pubsub.inbound(&remote);
-        self.context.nodes.insert(Node::new(record, remote, inbound, Instant::now()));
+        self.context.nodes.insert(Node::new(record, remote, inbound, self.context.calls.clone()));
         self.context.metrics.peers.set(self.context.nodes.len() as i64);
     }
 

@@ -10,6 +10,7 @@ use sinew_membership::{Membership, NodeInfo, Refused, Signer};
 use sinew_observe::{Metrics, Readings};
 use sinew_overlay::{Event, Overlay};
 use sinew_pubsub::PubSub;
+use sinew_rpc::Calls;
 use sinew_wire::Hello;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct MeshParts {
     pub discovery: Discovery,
     /// Its changes. Nobody else may take from this.
     pub changes: LocalChanges,
+    /// Whose frames go over the links, and which wants some.
+    pub calls: Calls,
     /// Dials the other nodes' listeners.
     pub dialer: Dialer,
     /// Where links are counted.
@@ -74,7 +77,8 @@ pub struct Mesh {
 impl Mesh {
     /// Starts the tasks of the mesh, which run until [`Mesh::drain`] or [`Mesh::stop`]. Needs a tokio runtime.
     pub fn start(parts: MeshParts) -> Self {
-        let MeshParts { config, info, signer, overlay, events, pubsub, discovery, changes, dialer, metrics } = parts;
+        let MeshParts { config, info, signer, overlay, events, pubsub, discovery, changes, calls, dialer, metrics } =
+            parts;
         let (pool, asks) = Pool::new();
         let (commands, taken) = mpsc::channel(COMMANDS);
         let context = Arc::new(Context {
@@ -84,6 +88,7 @@ impl Mesh {
             pool,
             overlay,
             dialer,
+            calls,
             closed: Context::closed(&metrics),
             metrics,
             counters: MeshCounters::default(),

@@ -1,11 +1,12 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use sinew_membership::Record;
 use sinew_pubsub::{Inbound, Remote};
+use sinew_rpc::Calls;
 use sinew_wire::PeerId;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,10 @@ pub(crate) struct Node {
     pub(crate) record: ArcSwap<Record>,
     /// What is to be forwarded to it.
     pub(crate) remote: Arc<Remote>,
+    pub(crate) calls: Calls,
+    /// Calls wait for a link to it.
+    called: AtomicBool,
+    calling: Notify,
     /// The membership has it for gone.
     pub(crate) gone: CancellationToken,
     pub(crate) activity: Activity,
@@ -75,13 +80,17 @@ impl Activity {
 pub(crate) struct Gone;
 
 impl Node {
-    pub(crate) fn new(record: Arc<Record>, remote: Arc<Remote>, inbound: Inbound, now: Instant) -> Arc<Self> {
+    pub(crate) fn new(record: Arc<Record>, remote: Arc<Remote>, inbound: Inbound, calls: Calls) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
             peer: record.info.peer,
             epoch: record.info.epoch,
             since: now,
             record: ArcSwap::new(record),
             remote,
+            calls,
+            called: AtomicBool::new(false),
+            calling: Notify::new(),
             gone: CancellationToken::new(),
             activity: Activity::new(now),
             link: Mutex::default(),
@@ -93,7 +102,36 @@ impl Node {
 
     /// Whether something waits for the node, or for its answer: such a link is not closed to make room.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.remote.is_idle()
+        !self.remote.is_idle() || self.has_calls()
+    }
+
+    /// Whether calls to or from the node are under way.
+    pub(crate) fn has_calls(&self) -> bool {
+        self.calls.busy_with(&self.peer)
+    }
+
+    /// Calls wait for a link to it.
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.calling.notify_one();
+    }
+
+    /// There is a link now, or the calls have been told that there will be none. Returns whether some had waited.
+    pub(crate) fn called(&self) -> bool {
+        self.called.swap(false, Ordering::AcqRel)
+    }
+
+    /// Waits until a link to it is wanted. Cancel safe.
+    pub(crate) async fn has_work(&self) {
+        let calling = async {
+            while !self.called.load(Ordering::Acquire) {
+                self.calling.notified().await;
+            }
+        };
+        tokio::select! {
+            () = calling => {}
+            () = self.remote.has_work() => {}
+        }
     }
 
     /// Waits until no other link is the one with the node. To be dropped when the link's reader and writer have stopped.

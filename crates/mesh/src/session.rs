@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sinew_link::pool::Closed;
-use sinew_link::{Fill, LinkError, LinkReader};
+use sinew_link::{Fill, Lane, LinkError, LinkReader, Probe};
 use sinew_pubsub::Outbox;
+use sinew_rpc::Port;
 use sinew_wire::forward::ForwardHeader;
 use sinew_wire::{Control, Features, Frame, FrameKind, Limit, MeshControl, Refusal};
 use tokio::task::JoinHandle;
@@ -160,11 +161,22 @@ async fn serve(
     let outbox = node.remote.link_up(resumed.received, resumed.window, features);
     let now = Instant::now();
     node.activity.touch(now);
-    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), |_| {}));
+    let lane = Lane::new(context.config.call_queue);
+    let active = Arc::clone(node);
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), move |wrote| {
+        if wrote.calls > 0 {
+            active.activity.touch(Instant::now());
+        }
+    }));
+    let port = context.calls.node(node.peer, Arc::clone(&lane));
+    node.called();
     let session = Session {
         context,
         node,
         outbox: Arc::clone(&outbox),
+        lane: Arc::clone(&lane),
+        port,
+        probe: reader.probe(),
         lease,
         heard: now,
         ping: None,
@@ -172,6 +184,7 @@ async fn serve(
         forwarded: node.remote.stats().forwarded,
     };
     let end = session.serve(&mut reader, &mut writing, close).await;
+    lane.close();
     outbox.close(end.goodbye(context), false);
     if !writing.is_finished() {
         let patience = match end {
@@ -218,6 +231,9 @@ struct Session<'a> {
     context: &'a Shared,
     node: &'a Arc<Node>,
     outbox: Arc<Outbox>,
+    lane: Arc<Lane>,
+    port: Port,
+    probe: Option<Probe>,
     lease: &'a mut Lease,
     /// When the peer was heard last.
     heard: Instant,
@@ -236,7 +252,8 @@ impl Session<'_> {
         close: &Close,
     ) -> End {
         let woken = self.lease.inbound().woken();
-        let mut beat = tokio::time::interval(BEAT.min(self.context.config.ping_after / 2));
+        let config = &self.context.config;
+        let mut beat = tokio::time::interval(BEAT.min(config.ping_after.min(config.call_ping_after) / 2));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beat.reset();
         loop {
@@ -264,16 +281,25 @@ impl Session<'_> {
                 }
                 () = woken.notified(), if parked => self.lease.inbound().advance(Instant::now()),
                 () = sleep_until(deadline) => self.lease.inbound().advance(Instant::now()),
+                () = closed(self.probe.as_ref()) => {
+                    if let Err(end) = self.closed() {
+                        return end;
+                    }
+                }
                 _ = beat.tick() => {
                     if let Err(end) = self.beat() {
                         return end;
                     }
                     reader.shrink();
+                    self.lane.shrink();
                 }
             }
             // The outbox closes itself when the peer does not read; its writer, stuck in a write, would not notice.
             if let Some(reason) = self.outbox.closing() {
                 return End::Refused(reason);
+            }
+            if self.lane.stuck() {
+                return End::Refused(Refusal::Limit { limit: Limit::CallQueue, allowed: self.lane.max() as u64 });
             }
             // A peer whose data never runs dry must not keep the others from their turn.
             tokio::task::consume_budget().await;
@@ -318,7 +344,10 @@ impl Session<'_> {
                 self.lease.inbound().control(control, now).map_err(End::Refused)
             }
             FrameKind::Control => self.control(frame.body, now),
-            FrameKind::Call => Err(End::Refused(Refusal::Unavailable("this node serves no calls".to_owned()))),
+            FrameKind::Call => {
+                self.node.activity.touch(now);
+                self.port.frame(frame.body, now).map_err(End::Refused)
+            }
             FrameKind::Publish | FrameKind::Deliver => {
                 Err(violation("a node neither publishes nor delivers to another"))
             }
@@ -349,11 +378,15 @@ impl Session<'_> {
             self.node.activity.touch(now);
         }
         let silence = now.saturating_duration_since(self.heard);
-        let (ask, give_up) = if self.node.is_busy() {
+        let called = self.port.open() > 0;
+        let (ask, give_up) = if called {
+            (config.call_ping_after, config.call_dead_after.saturating_sub(config.call_ping_after))
+        } else if self.node.is_busy() {
             (config.ping_after, config.dead_after.saturating_sub(config.ping_after))
         } else {
             (config.keep_alive, config.keep_alive)
         };
+        self.look_for_process(called && silence >= ask);
         // Whatever was heard since is a sign of life.
         if let Some((_, since)) = self.ping.filter(|(_, since)| self.heard <= *since) {
             let gone = now.saturating_duration_since(since) >= give_up;
@@ -366,6 +399,35 @@ impl Session<'_> {
             self.outbox.control(&Control::Ping { nonce: self.pings });
         }
         Ok(())
+    }
+}
+
+impl Session<'_> {
+    /// Whether the peer's process is there at all is asked while it has calls to answer and says nothing.
+    fn look_for_process(&mut self, is_silent: bool) {
+        let Some(probe) = &mut self.probe else { return };
+        // It has just finished the handshake, or has been heard since.
+        probe.learn();
+        if is_silent { probe.ask() } else { probe.heard() }
+    }
+
+    /// Its host says that nobody is there any more.
+    fn closed(&mut self) -> Result<(), End> {
+        let silence = self.heard.elapsed();
+        if silence >= self.context.config.call_ping_after {
+            return Err(End::Silent(silence));
+        }
+        if let Some(probe) = &mut self.probe {
+            probe.heard();
+        }
+        Ok(())
+    }
+}
+
+async fn closed(probe: Option<&Probe>) {
+    match probe {
+        Some(probe) => probe.closed().await,
+        None => std::future::pending().await,
     }
 }
 

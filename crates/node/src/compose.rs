@@ -2,13 +2,14 @@
 
 use std::thread::available_parallelism;
 
-use sinew_discovery::DiscoveryConfig;
+use sinew_discovery::{DiscoveryConfig, Limits};
 use sinew_gateway::GatewayConfig;
 use sinew_link::LinkConfig;
 use sinew_link::pool::PoolConfig;
 use sinew_mesh::MeshConfig;
 use sinew_overlay::{OverlayConfig, Reserve};
 use sinew_pubsub::{ForwardConfig, PubSubConfig, RunLimits};
+use sinew_rpc::{CacheConfig, CallsConfig};
 use sinew_wire::entry::EntryLimits;
 use sinew_wire::{Features, FrameLimits, PeerId};
 
@@ -73,6 +74,26 @@ pub(crate) fn gateway(config: &Config, node: PeerId) -> GatewayConfig {
         idle_timeout: limits.idle_timeout,
         publish_window: limits.publish_window,
         max_deadline: limits.max_ack_deadline,
+        provider_silence: limits.provider_silence,
+        call_queue: bytes(limits.call_queue),
+    }
+}
+
+pub(crate) fn calls(config: &Config) -> CallsConfig {
+    let limits = &config.limits;
+    let defaults = CallsConfig::default();
+    let or_most = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    CallsConfig {
+        max_calls: limits.max_calls,
+        max_calls_per_client: limits.max_calls_per_client,
+        default_deadline: limits.call_deadline,
+        max_deadline: limits.max_call_deadline,
+        default_concurrency: or_most(limits.provider_concurrency),
+        queue: limits.provider_queue,
+        overflow: limits.provider_overflow,
+        max_window: or_most(bytes(limits.call_window)),
+        cache: CacheConfig { max_bytes: limits.call_cache, ..defaults.cache },
+        ..defaults
     }
 }
 
@@ -102,6 +123,12 @@ pub(crate) fn discovery(config: &Config) -> DiscoveryConfig {
         realm: config.realm.clone(),
         region: config.mesh.region.clone(),
         expects_peers: overlay.mdns || !overlay.bootstrap.is_empty(),
+        limits: Limits {
+            services: config.limits.max_services,
+            per_publisher: config.limits.max_services_per_client,
+            ..Limits::default()
+        },
+        fetches: config.limits.max_lookups,
         ..DiscoveryConfig::default()
     }
 }
@@ -109,7 +136,14 @@ pub(crate) fn discovery(config: &Config) -> DiscoveryConfig {
 pub(crate) fn mesh(config: &Config) -> MeshConfig {
     let mesh = &config.mesh;
     let pool = PoolConfig { max: mesh.pool_max, idle: mesh.pool_idle, sweep: mesh.pool_sweep, ..PoolConfig::default() };
-    MeshConfig { pool, features: FEATURES, seed: rand::random(), ..MeshConfig::new(config.realm.clone()) }
+    MeshConfig {
+        pool,
+        features: FEATURES,
+        seed: rand::random(),
+        call_dead_after: config.limits.provider_silence,
+        call_queue: bytes(config.limits.call_queue.saturating_mul(4)),
+        ..MeshConfig::new(config.realm.clone())
+    }
 }
 
 /// A size as this machine counts memory.

@@ -82,7 +82,7 @@ pub struct Drained {
 
 impl Node {
     /// Builds and starts everything, in this order: identity, metrics, memory budget, listeners, pub/sub, realm (overlay,
-    /// discovery, mesh), gateway, admin server. When it returns, clients can connect, and other nodes are being looked for.
+    /// discovery, calls, mesh), gateway, admin server. When it returns, clients can connect, and other nodes are being looked for.
     ///
     /// Not cancel safe as a whole, but a dropped start leaves nothing behind that runs.
     pub async fn start(config: Config) -> Result<Self, StartError> {
@@ -104,10 +104,11 @@ impl Node {
 
         let forward = compose::forward(&config);
         let pubsub = PubSub::start_with(compose::pubsub(&config), forward, Arc::clone(&budget), metrics.clone());
-        let realm = Realm::start(&config, &storage.identity, &addresses, &pubsub, &metrics).await?;
+        let realm = Realm::start(&config, &storage.identity, &addresses, &pubsub, (&budget, &metrics)).await?;
         let services = Services {
             pubsub: pubsub.clone(),
             discovery: realm.discovery.clone(),
+            calls: realm.calls.clone(),
             mesh: realm.others.as_ref().map(|others| others.mesh.clone()),
         };
         let gateway = Gateway::new(compose::gateway(&config, peer), services, metrics.clone());
@@ -115,6 +116,7 @@ impl Node {
         watch(&health, &queues, &pubsub, &budget);
         let readings = Readings::new(&mut registry);
         export(&readings, &realm.discovery);
+        realm.calls.export(&readings);
         if let Some(others) = &realm.others {
             watch_overlay(&health, &queues, &others.overlay);
             others.mesh.export(&readings);
@@ -186,13 +188,15 @@ impl Node {
         self.gateway.client_count()
     }
 
-    /// Turns readiness red, stops accepting, lets every session deliver what is queued and say goodbye, and leaves the
-    /// realm. Takes at most twice [`Config::drain_timeout`]; who is not done by then is cut off. Health and metrics stay to be looked at.
+    /// Turns readiness red, takes no new calls and lets open ones come to their end; stops accepting, lets every session deliver
+    /// what is queued and say goodbye; and leaves the realm. Each of the three takes at most [`Config::drain_timeout`]; who is not
+    /// done by then is cut off. Health and metrics stay to be looked at.
     ///
     /// Cancel safe: a dropped drain goes on, without the final cut.
     pub async fn drain(&self) -> Drained {
         self.serving.fail("draining");
         info!(clients = self.client_count(), "draining");
+        self.realm.finish_calls(self.drain_timeout).await;
         let cut = self.gateway.drain(self.drain_timeout).await;
         // After the clients: what they had published is on its way to other nodes.
         self.realm.leave(self.drain_timeout).await;

@@ -11,13 +11,17 @@ use sinew_link::pool::Closed;
 use sinew_mesh::{Path, PeerInfo};
 use sinew_observe::{Metrics, Views};
 use sinew_pubsub::PubSub;
-use sinew_wire::PeerId;
+use sinew_rpc::{BreakerState, InstanceView, ProcedureView, ProviderView};
+use sinew_wire::{PeerId, ProviderHealth};
 use tokio::runtime::Handle;
 
 use crate::realm::{Others, Realm};
 
 /// Most services in one answer.
 const MAX_SERVICES: usize = 10_000;
+
+/// Most providers of one procedure in it.
+const MAX_INSTANCES: usize = 256;
 
 /// What the views read. They hold handles only, and ask for a snapshot when somebody looks.
 #[derive(Debug, Clone)]
@@ -46,6 +50,7 @@ pub(crate) fn views(sources: Sources) -> Views {
         clients: view(clients),
         services: view(services),
         topics: view(topics),
+        calls: view(calls),
         pool: view(pool),
     }
 }
@@ -137,6 +142,60 @@ fn services(sources: &Sources) -> Value {
         .map(|row| json!({ "name": row.name, "instances": row.instances, "nodes": row.nodes }))
         .collect();
     json!({ "services": rows, "more": more })
+}
+
+fn calls(sources: &Sources) -> Value {
+    let view = sources.plane.calls.view();
+    let instance = |instance: &InstanceView| {
+        json!({
+            "node": instance.id.node.to_string(),
+            "instance": instance.id.id,
+            "local": instance.local,
+            "health": health(instance.health),
+            "breaker": breaker(instance.breaker),
+            "latency_us": instance.latency.map(|latency| latency.as_micros() as u64),
+            "in_flight": instance.in_flight,
+            "started": instance.started,
+            "failed": instance.failed,
+        })
+    };
+    let procedure = |procedure: &ProcedureView| {
+        let instances: Vec<_> = procedure.instances.iter().take(MAX_INSTANCES).map(instance).collect();
+        json!({ "name": procedure.name, "instances": instances, "more": procedure.instances.len() > MAX_INSTANCES })
+    };
+    let provider = |provider: &ProviderView| {
+        json!({
+            "name": provider.name,
+            "instance": provider.instance,
+            "session": provider.session,
+            "running": provider.running,
+            "queued": provider.queued,
+            "concurrency": provider.concurrency,
+            "health": health(provider.health),
+        })
+    };
+    json!({
+        "open": view.open,
+        "queued": view.queued,
+        "procedures": view.procedures.iter().take(MAX_SERVICES).map(procedure).collect::<Vec<_>>(),
+        "providers": view.providers.iter().take(MAX_SERVICES).map(provider).collect::<Vec<_>>(),
+    })
+}
+
+const fn health(health: ProviderHealth) -> &'static str {
+    match health {
+        ProviderHealth::Good => "good",
+        ProviderHealth::Degraded => "degraded",
+        ProviderHealth::Down => "down",
+    }
+}
+
+const fn breaker(state: BreakerState) -> &'static str {
+    match state {
+        BreakerState::Closed => "closed",
+        BreakerState::Open { .. } => "open",
+        BreakerState::HalfOpen => "half-open",
+    }
 }
 
 fn pool(sources: &Sources) -> Value {

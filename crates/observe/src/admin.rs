@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use crate::{Health, Registry, Scope};
 
 /// Paths the server knows, named by its answer to any other.
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 10] = [
     "/livez",
     "/readyz",
     "/metrics",
@@ -31,6 +31,7 @@ const PATHS: [&str; 9] = [
     "/api/v1/peers",
     "/api/v1/clients",
     "/api/v1/services",
+    "/api/v1/calls",
     "/api/v1/topics",
     "/api/v1/pool",
 ];
@@ -55,6 +56,8 @@ pub struct Views {
     pub clients: View,
     /// Services of the realm.
     pub services: View,
+    /// Open calls, procedures that were called, providers.
+    pub calls: View,
     /// Topics and how many listen.
     pub topics: View,
     /// Links to other nodes.
@@ -214,6 +217,7 @@ fn routes(sources: Arc<Sources>) -> Router {
         .route("/api/v1/node", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.node)))
         .route("/api/v1/peers", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.peers)))
         .route("/api/v1/services", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.services)))
+        .route("/api/v1/calls", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.calls)))
         .route("/api/v1/pool", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.pool)))
         .route("/api/v1/clients", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.clients)))
         .route("/api/v1/topics", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.topics)))

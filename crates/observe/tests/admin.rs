@@ -18,6 +18,7 @@ fn views() -> Views {
         peers: Arc::new(|| json!([{ "node": "n2" }])),
         clients: Arc::new(|| json!([{ "session": 1 }])),
         services: Arc::new(|| json!({ "services": [] })),
+        calls: Arc::new(|| json!({ "open": 0 })),
         pool: Arc::new(|| json!({ "links": 0 })),
         topics: Arc::new(|| panic!("this view is broken")),
     }

@@ -89,6 +89,7 @@ pub(crate) async fn run(context: Arc<Context>, Asks(mut asks): Asks) {
                 Some(ask) => task.answer(ask),
                 None => break,
             },
+            peer = context.calls.wanted() => task.wanted(peer),
             Some((peer, round)) = task.work.next(), if !task.work.is_empty() => task.has_work(peer, round),
             () = sleep_until(task.table.next_sweep()) => task.sweep(),
             _ = tick.tick() => task.upgrade(),
@@ -217,6 +218,8 @@ impl Task {
         if let Some(slot) = self.slots.get_mut(&peer) {
             slot.link = None;
             *slot.node.link.lock() = None;
+            // The link has not come so far as to be theirs.
+            self.uncall(peer);
             self.arm(peer, None);
         }
     }
@@ -233,7 +236,10 @@ impl Task {
             return;
         }
         let next = match failure {
-            Failure::Failed => self.table.dial_failed(&peer, now),
+            Failure::Failed => {
+                self.uncall(peer);
+                self.table.dial_failed(&peer, now)
+            }
             Failure::Yielded => self.table.dial_dropped(&peer).then(|| now + YIELD),
         };
         self.arm(peer, next);
@@ -253,7 +259,7 @@ impl Task {
                 if not_before.is_some() {
                     sleep_until(not_before).await;
                 }
-                node.remote.has_work().await;
+                node.has_work().await;
             };
             tokio::select! {
                 () = node.gone.cancelled() => {}
@@ -282,6 +288,39 @@ impl Task {
                 self.context.metrics.limit_refused(Limit::Peers).inc();
                 self.arm(peer, Some(Instant::now() + FULL));
             }
+        }
+    }
+
+    /// Calls wait for a link to a node. They are told when there will be none soon, and go elsewhere.
+    fn wanted(&mut self, peer: PeerId) {
+        self.reconcile();
+        let Some(slot) = self.slots.get(&peer).filter(|_| !self.draining) else {
+            return self.context.calls.unreachable(peer);
+        };
+        slot.node.call();
+        if slot.link.is_some() || slot.dial.is_some() {
+            return;
+        }
+        // Not in line behind what can wait for longer.
+        self.refresh_if_full();
+        match self.table.dial(&peer, Instant::now()) {
+            Ok(Dial::Go { evicted }) => {
+                self.make_way(evicted);
+                self.dial(peer, Goal::Any);
+            }
+            Ok(Dial::Known(_)) => {}
+            Ok(Dial::Wait(_)) => self.uncall(peer),
+            Err(_) => {
+                self.context.metrics.limit_refused(Limit::Peers).inc();
+                self.uncall(peer);
+            }
+        }
+    }
+
+    /// Calls that wait for a link to a node are told that there will be none soon.
+    fn uncall(&self, peer: PeerId) {
+        if self.slots.get(&peer).is_some_and(|slot| slot.node.called()) {
+            self.context.calls.unreachable(peer);
         }
     }
 
@@ -336,6 +375,7 @@ impl Task {
     }
 
     fn forget(&mut self, peer: PeerId) {
+        self.uncall(peer);
         let Some(slot) = self.slots.remove(&peer) else { return };
         if let Some(dialling) = slot.dial {
             dialling.given_up.cancel();

@@ -16,6 +16,7 @@ use sinew_mesh::{LinkFacts, Mesh, MeshConfig, MeshParts, NodeInfo, PeerInfo, Sig
 use sinew_observe::{Metrics, Readings, Registry, encode};
 use sinew_overlay::{Overlay, OverlayConfig, Started};
 use sinew_pubsub::{PubSub, PubSubConfig};
+use sinew_rpc::{Calls, CallsConfig};
 use sinew_wire::{Control, Hello, PeerId};
 use tokio::task::JoinHandle;
 
@@ -132,6 +133,7 @@ impl Setup {
             region: "test".to_owned(),
             features: config.features.0,
         };
+        let calls = Calls::start(CallsConfig::default(), peer, discovery.clone(), Arc::clone(&budget), metrics.clone());
         let dialer = Dialer::new(identity.clone(), link);
         let mesh = Mesh::start(MeshParts {
             config,
@@ -142,6 +144,7 @@ impl Setup {
             pubsub: hub.clone(),
             discovery: discovery.clone(),
             changes,
+            calls: calls.clone(),
             dialer,
             metrics: metrics.clone(),
         });

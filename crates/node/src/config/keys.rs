@@ -191,6 +191,72 @@ pub const KEYS: &[Key] = &[
         "bytes of all retained values together",
     ),
     key("limits.plan_cache", Field::Count(|c| &mut c.limits.plan_cache), "topics whose delivery plan is remembered"),
+    key(
+        "limits.max_services",
+        Field::Count(|c| &mut c.limits.max_services),
+        "services and procedures of the whole node",
+    ),
+    key(
+        "limits.max_services_per_client",
+        Field::Count(|c| &mut c.limits.max_services_per_client),
+        "services and procedures of one client",
+    ),
+    key(
+        "limits.max_lookups",
+        Field::Count(|c| &mut c.limits.max_lookups),
+        "services whose details are fetched from other nodes at once",
+    ),
+    key("limits.max_calls", Field::Count(|c| &mut c.limits.max_calls), "calls of the whole node that are open"),
+    key(
+        "limits.max_calls_per_client",
+        Field::Count(|c| &mut c.limits.max_calls_per_client),
+        "calls of one client that are open",
+    ),
+    key(
+        "limits.call_deadline",
+        Field::Time(|c| &mut c.limits.call_deadline),
+        "how long a call may take whose caller does not say",
+    ),
+    key(
+        "limits.max_call_deadline",
+        Field::Time(|c| &mut c.limits.max_call_deadline),
+        "longest deadline that a caller may name",
+    ),
+    key(
+        "limits.call_window",
+        Field::Size(|c| &mut c.limits.call_window),
+        "bytes of one call's data on their way in one direction",
+    ),
+    key(
+        "limits.call_queue",
+        Field::Size(|c| &mut c.limits.call_queue),
+        "bytes of calls that wait to be written to one client; four times as many to a node",
+    ),
+    key(
+        "limits.call_cache",
+        Field::Size(|c| &mut c.limits.call_cache),
+        "bytes of results that are kept of procedures that allow it",
+    ),
+    key(
+        "limits.provider_concurrency",
+        Field::Count(|c| &mut c.limits.provider_concurrency),
+        "calls that a provider gets at once if it does not say, at most 1024",
+    ),
+    key(
+        "limits.provider_queue",
+        Field::Count(|c| &mut c.limits.provider_queue),
+        "calls that wait in order for one provider",
+    ),
+    key(
+        "limits.provider_overflow",
+        Field::Count(|c| &mut c.limits.provider_overflow),
+        "calls that wait beyond that; the lowest priority is given up first, then the oldest",
+    ),
+    key(
+        "limits.provider_silence",
+        Field::Time(|c| &mut c.limits.provider_silence),
+        "a provider with calls to answer that is silent for so long, though asked, is given up",
+    ),
 ];
 
 impl fmt::Debug for Key {

@@ -186,6 +186,34 @@ pub struct Limits {
     pub retained_bytes: u64,
     /// Topics whose delivery plan is remembered.
     pub plan_cache: usize,
+    /// Services and procedures announced on the node.
+    pub max_services: usize,
+    /// Services and procedures announced by one client.
+    pub max_services_per_client: usize,
+    /// Names of which details are fetched from other nodes at once.
+    pub max_lookups: usize,
+    /// Calls of the node that are open: those of its clients, and those of other nodes to its providers.
+    pub max_calls: usize,
+    /// Calls of one client that are open.
+    pub max_calls_per_client: usize,
+    /// How long a call may take whose caller does not say.
+    pub call_deadline: Duration,
+    /// Longest deadline that a caller may name.
+    pub max_call_deadline: Duration,
+    /// Bytes of a call's data that may be on their way in one direction.
+    pub call_window: u64,
+    /// Bytes of calls that may wait to be written to one client; four times as many to a node.
+    pub call_queue: u64,
+    /// Bytes of results of procedures that are kept.
+    pub call_cache: u64,
+    /// Calls that a provider gets at once if it does not say.
+    pub provider_concurrency: usize,
+    /// Calls that wait in order for one provider.
+    pub provider_queue: usize,
+    /// Calls that wait beyond that; of these the lowest priority is given up first, then the oldest.
+    pub provider_overflow: usize,
+    /// A provider that has calls to answer and says nothing for so long, though asked, is given up.
+    pub provider_silence: Duration,
 }
 
 impl Default for Config {
@@ -271,6 +299,20 @@ impl Default for Limits {
             retained_values: 10_000,
             retained_bytes: 32 << 20,
             plan_cache: 16_384,
+            max_services: 100_000,
+            max_services_per_client: 64,
+            max_lookups: 1_024,
+            max_calls: 100_000,
+            max_calls_per_client: 256,
+            call_deadline: Duration::from_secs(10),
+            max_call_deadline: Duration::from_secs(300),
+            call_window: 1 << 20,
+            call_queue: 4 << 20,
+            call_cache: 64 << 20,
+            provider_concurrency: 64,
+            provider_queue: 1_000,
+            provider_overflow: 10_000,
+            provider_silence: Duration::from_secs(2),
         }
     }
 }

@@ -127,10 +127,20 @@ impl Config {
             ("limits.max_queue_messages", limits.max_queue_messages),
             ("limits.max_open_acks", limits.max_open_acks),
             ("limits.plan_cache", limits.plan_cache),
+            ("limits.max_services", limits.max_services),
+            ("limits.max_services_per_client", limits.max_services_per_client),
+            ("limits.max_lookups", limits.max_lookups),
+            ("limits.max_calls", limits.max_calls),
+            ("limits.max_calls_per_client", limits.max_calls_per_client),
+            ("limits.provider_concurrency", limits.provider_concurrency),
+            ("limits.provider_queue", limits.provider_queue),
         ] {
             ensure(n > 0, key, || "has to be at least 1".to_owned())?;
         }
-        Ok(())
+        let concurrency = limits.provider_concurrency;
+        ensure(concurrency <= MAX_CONCURRENCY, "limits.provider_concurrency", || {
+            format!("{concurrency} is more than {MAX_CONCURRENCY}")
+        })
     }
 
     fn validate_times(&self) -> Result<(), Invalid> {
@@ -142,10 +152,20 @@ impl Config {
             ("limits.block_timeout", limits.block_timeout),
             ("limits.max_ack_deadline", limits.max_ack_deadline),
             ("limits.dedup_window", limits.dedup_window),
+            ("limits.call_deadline", limits.call_deadline),
+            ("limits.max_call_deadline", limits.max_call_deadline),
+            ("limits.provider_silence", limits.provider_silence),
         ] {
             ensure(time >= Duration::from_millis(1), key, || "has to be at least 1ms".to_owned())?;
             ensure(time <= HOUR * 24, key, || too_long(time))?;
         }
+        let (deadline, max) = (limits.call_deadline, limits.max_call_deadline);
+        ensure(deadline <= max, "limits.call_deadline", || {
+            format!("{} is more than limits.max_call_deadline ({})", format_duration(deadline), format_duration(max))
+        })?;
+        ensure(limits.provider_silence >= MIN_SILENCE, "limits.provider_silence", || {
+            format!("has to be at least {}", format_duration(MIN_SILENCE))
+        })?;
         let (idle, ping) = (limits.idle_timeout, limits.keep_alive);
         ensure(ping * 2 <= idle, "limits.keep_alive", || {
             let (idle, ping) = (format_duration(idle), format_duration(ping));
@@ -177,9 +197,12 @@ impl Config {
                 )
             })?;
         }
-        for (key, size) in
-            [("limits.publish_window", limits.publish_window), ("limits.deliver_window", limits.deliver_window)]
-        {
+        for (key, size) in [
+            ("limits.publish_window", limits.publish_window),
+            ("limits.deliver_window", limits.deliver_window),
+            ("limits.call_window", limits.call_window),
+            ("limits.call_queue", limits.call_queue),
+        ] {
             ensure(size >= MIN_WINDOW, key, || {
                 format!("{} is less than {}", format_size(size), format_size(MIN_WINDOW))
             })?;
@@ -190,6 +213,12 @@ impl Config {
         Ok(())
     }
 }
+
+/// Calls that a provider gets at once at most, whatever it says.
+const MAX_CONCURRENCY: usize = 1_024;
+
+/// A shorter silence is nothing unusual of a process.
+const MIN_SILENCE: Duration = Duration::from_millis(500);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
