@@ -85,8 +85,12 @@ impl Task {
             self.dirty = false;
             self.publish_snapshots();
         }
+        if self.out.line.is_empty() {
+            return;
+        }
+        let events = self.events.clone();
         while !self.out.line.is_empty() {
-            let place = match self.events.try_reserve() {
+            let place = match events.try_reserve() {
                 Ok(place) => place,
                 Err(TrySendError::Full(())) => return,
                 Err(TrySendError::Closed(())) => {
@@ -96,54 +100,60 @@ impl Task {
                 }
             };
             let Some(item) = self.out.line.pop_front() else { return };
-            let event = match item {
-                Item::State(peer) => {
-                    self.out.in_line.remove(&peer);
-                    let now = self.peers.get(&peer).filter(|peer| peer.is_member());
-                    let now = now.and_then(|peer| Some((peer.member?, peer.is_direct())));
-                    match (self.out.told.get(&peer).copied(), now) {
-                        (None, Some((time, direct))) => {
-                            self.out.told.insert(peer, (time, direct));
-                            Event::Connected { peer, direct }
-                        }
-                        (Some(_), None) => {
-                            self.out.told.remove(&peer);
-                            Event::Disconnected { peer }
-                        }
-                        (Some((before, _)), Some((time, _))) if before != time => {
-                            self.out.told.remove(&peer);
-                            self.out.in_line.insert(peer);
-                            self.out.line.push_front(Item::State(peer));
-                            Event::Disconnected { peer }
-                        }
-                        (Some((_, before)), Some((time, direct))) if before != direct => {
-                            self.out.told.insert(peer, (time, direct));
-                            Event::Path { peer, direct }
-                        }
-                        _ => continue,
-                    }
-                }
-                Item::Message(from, body) => {
-                    self.out.items -= 1;
-                    let bytes = body.len() as u64;
-                    meter!(self, messages_received);
-                    meter!(self, message_bytes_received, bytes);
-                    Event::Message { from, body }
-                }
-                Item::Request(ask) => {
-                    self.out.items -= 1;
-                    Event::Request(ask)
-                }
-                Item::Link(link) => {
-                    self.out.items -= 1;
-                    Event::Link(link)
-                }
-                Item::Addresses => {
-                    self.out.addresses_in_line = false;
-                    Event::ListenAddresses(self.shared.addresses.load().to_vec())
-                }
-            };
-            place.send(event);
+            if let Some(event) = self.event(item) {
+                place.send(event);
+            }
+        }
+    }
+
+    /// What is told of an item; nothing, if all of it was told before.
+    fn event(&mut self, item: Item) -> Option<Event> {
+        if matches!(item, Item::Message(..) | Item::Request(_) | Item::Link(_)) {
+            self.out.items -= 1;
+        }
+        Some(match item {
+            Item::State(peer) => return self.change(peer),
+            Item::Message(from, body) => {
+                meter!(self, messages_received);
+                meter!(self, message_bytes_received, body.len() as u64);
+                Event::Message { from, body }
+            }
+            Item::Request(ask) => Event::Request(ask),
+            Item::Link(link) => Event::Link(link),
+            Item::Addresses => {
+                self.out.addresses_in_line = false;
+                Event::ListenAddresses(self.shared.addresses.load().to_vec())
+            }
+        })
+    }
+
+    /// What holds of a peer now and was not told.
+    fn change(&mut self, peer: PeerId) -> Option<Event> {
+        let out = &mut self.out;
+        out.in_line.remove(&peer);
+        let now = self.peers.get(&peer).filter(|peer| peer.is_member());
+        let now = now.and_then(|peer| Some((peer.member?, peer.is_direct())));
+        match (out.told.get(&peer).copied(), now) {
+            (None, Some((time, direct))) => {
+                out.told.insert(peer, (time, direct));
+                Some(Event::Connected { peer, direct })
+            }
+            (Some(_), None) => {
+                out.told.remove(&peer);
+                Some(Event::Disconnected { peer })
+            }
+            (Some((before, _)), Some((time, _))) if before != time => {
+                // It went and came back: that it came is told next.
+                out.told.remove(&peer);
+                out.in_line.insert(peer);
+                out.line.push_front(Item::State(peer));
+                Some(Event::Disconnected { peer })
+            }
+            (Some((_, before)), Some((time, direct))) if before != direct => {
+                out.told.insert(peer, (time, direct));
+                Some(Event::Path { peer, direct })
+            }
+            _ => None,
         }
     }
 }

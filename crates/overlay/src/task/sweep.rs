@@ -13,7 +13,7 @@ use sinew_wire::PeerId;
 use super::lane::State;
 use super::peer::{Connection, Peer};
 use super::{Task, meter};
-use crate::{Nat, OverlayPeer, Reserve, Status, address};
+use crate::{Nat, OverlayPeer, Reserve, Status, address, peer_id};
 
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -37,79 +37,95 @@ const UNDECIDED: Duration = Duration::from_secs(5);
 const ADDRESSES: usize = 16;
 
 /// Why a connection is closed.
+#[derive(Clone, Copy)]
 enum Reason {
     Dead,
     Duplicate,
 }
 
+/// What is to be done about a peer.
+enum Due {
+    /// Its dial was forgotten.
+    Stuck,
+    /// It does not say who it is.
+    Unidentified,
+    /// Its connections are looked through, and messages go over the best one.
+    Tend,
+}
+
 impl Task {
     pub(super) fn sweep(&mut self, now: Instant) {
-        // If it was this task that stood still, no peer is to blame for it.
+        self.forgive_own_pause(now);
+        self.sweep_peers(now);
+        self.close_duplicates(now);
+        self.sweep_requests();
+        self.disconnect_idle(now);
+        self.straighten(now);
+        for theirs in self.nearby.iter().copied().collect::<Vec<_>>() {
+            self.dial_nearby(theirs, now);
+        }
+        self.dirty = true;
+    }
+
+    /// If it was this task that stood still, no peer is to blame for it.
+    fn forgive_own_pause(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.next_sweep);
         self.next_sweep = now + SWEEP;
-        let mut close: Vec<(ConnectionId, Reason)> = Vec::new();
-        let mut disconnect: Vec<Theirs> = Vec::new();
-        let mut lanes: Vec<PeerId> = Vec::new();
-        let mut stuck: Vec<PeerId> = Vec::new();
-        for peer in self.peers.values_mut() {
-            for connection in &mut peer.connections {
-                if late > SWEEP {
-                    connection.heard += late;
-                }
+        if late > SWEEP {
+            for connection in self.peers.values_mut().flat_map(|peer| &mut peer.connections) {
+                connection.heard += late;
             }
-            peer.waiting.retain(|want| !want.is_given_up());
-            if peer.connections.is_empty() {
-                if now.saturating_duration_since(peer.since) > STUCK {
-                    stuck.push(peer.id);
-                }
-                continue;
-            }
-            if peer.member.is_none() {
-                if now.saturating_duration_since(peer.since) > UNIDENTIFIED {
-                    meter!(self, refused_unidentified);
-                    disconnect.push(peer.theirs);
-                }
-                continue;
-            }
-            close.extend(dead(peer, now).map(|id| (id, Reason::Dead)));
-            move_lane(peer, self.own);
-            lanes.push(peer.id);
         }
-        // Circuits and reservations hang on one connection that libp2p chose: then all are kept.
+    }
+
+    fn sweep_peers(&mut self, now: Instant) {
+        let due: Vec<(PeerId, Due)> =
+            self.peers.values_mut().filter_map(|peer| Some((peer.id, is_due(peer, now)?))).collect();
+        for (id, due) in due {
+            match due {
+                Due::Stuck => self.give_up(id),
+                Due::Unidentified => {
+                    meter!(self, refused_unidentified);
+                    let _was_connected = self.swarm.disconnect_peer_id(peer_id::theirs(&id));
+                }
+                Due::Tend => {
+                    let Some(peer) = self.peers.get_mut(&id) else { continue };
+                    let dead: Vec<ConnectionId> = dead(peer, now).collect();
+                    move_lane(peer, self.own);
+                    self.close_all(dead, Reason::Dead);
+                    self.open_lane(id, now);
+                }
+            }
+        }
+    }
+
+    fn close_duplicates(&mut self, now: Instant) {
         let own = self.own;
+        // Circuits and reservations hang on one connection that libp2p chose: then all are kept.
         let carriers: HashSet<PeerId> =
             self.peers.values().filter(|peer| self.is_carrier(peer)).map(|peer| peer.id).collect();
-        for peer in self.peers.values_mut().filter(|peer| peer.connections.len() > 1 && !carriers.contains(&peer.id)) {
-            close.extend(duplicates(peer, own, now).map(|id| (id, Reason::Duplicate)));
-        }
-        self.sweep_requests();
-        let idle: Vec<Theirs> =
-            self.peers.values().filter(|peer| self.is_idle(peer, now)).map(|peer| peer.theirs).collect();
-        for theirs in idle {
-            meter!(self, closed_idle);
-            disconnect.push(theirs);
-        }
-        for (id, reason) in close {
+        let several = self.peers.values_mut().filter(|peer| peer.connections.len() > 1 && !carriers.contains(&peer.id));
+        let needless: Vec<ConnectionId> = several.flat_map(|peer| duplicates(peer, own, now)).collect();
+        self.close_all(needless, Reason::Duplicate);
+    }
+
+    fn close_all(&mut self, connections: Vec<ConnectionId>, reason: Reason) {
+        for id in connections {
             match reason {
                 Reason::Dead => meter!(self, pings_lost),
                 Reason::Duplicate => meter!(self, closed_duplicate),
             }
             self.swarm.close_connection(id);
         }
-        for theirs in disconnect {
+    }
+
+    fn disconnect_idle(&mut self, now: Instant) {
+        let idle: Vec<Theirs> =
+            self.peers.values().filter(|peer| self.is_idle(peer, now)).map(|peer| peer.theirs).collect();
+        for theirs in idle {
+            meter!(self, closed_idle);
             let _was_connected = self.swarm.disconnect_peer_id(theirs);
         }
-        for peer in stuck {
-            self.give_up(peer);
-        }
-        for peer in lanes {
-            self.open_lane(peer, now);
-        }
-        self.straighten(now);
-        for theirs in self.nearby.iter().copied().collect::<Vec<_>>() {
-            self.dial_nearby(theirs, now);
-        }
-        self.dirty = true;
     }
 
     /// Nothing used it for long, and nothing hangs on it.
@@ -212,6 +228,17 @@ impl Task {
             ..Status::default()
         }));
         self.shared.peers.store(Arc::new(peers));
+    }
+}
+
+/// What waits for it and was given up is forgotten on the way.
+fn is_due(peer: &mut Peer, now: Instant) -> Option<Due> {
+    peer.waiting.retain(|want| !want.is_given_up());
+    let after = |limit: Duration| now.saturating_duration_since(peer.since) > limit;
+    match (peer.connections.is_empty(), peer.member) {
+        (true, _) => after(STUCK).then_some(Due::Stuck),
+        (false, None) => after(UNIDENTIFIED).then_some(Due::Unidentified),
+        (false, Some(_)) => Some(Due::Tend),
     }
 }
 
