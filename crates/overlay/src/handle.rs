@@ -185,7 +185,8 @@ impl Overlay {
         }
     }
 
-    /// Who provides a key, this node included. What was found within `timeout`, even if not all were asked.
+    /// Who provides a key, this node included. What was found within `timeout`, even if not all were asked. Nodes that do not
+    /// answer are not waited for longer than 2 s, once as many others have answered.
     ///
     /// # Errors
     ///

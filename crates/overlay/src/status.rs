@@ -194,6 +194,8 @@ counters! {
     queries,
     /// Queries of the DHT that failed or timed out.
     queries_failed,
+    /// Queries of the DHT that ended without the nodes that did not answer, because others had.
+    queries_cut,
     /// Holes punched.
     holes_punched,
     /// Holes that could not be punched.

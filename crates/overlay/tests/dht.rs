@@ -13,6 +13,7 @@ use libp2p::{Multiaddr, StreamProtocol, SwarmBuilder, identify, noise, tcp, yamu
 use sinew_link::Identity;
 use sinew_overlay::{DhtError, OverlayConfig};
 use sinew_wire::PeerId;
+use tokio::runtime::Builder;
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -75,6 +76,32 @@ async fn a_lonely_node() {
     let third = node(&joined.addresses()).await;
     assert_eq!(found(&third, &KEY, 1).await, [lonely.id()]);
     assert_eq!(found(&joined, &KEY, 1).await, [lonely.id()]);
+}
+
+/// A node that is killed says no goodbye: for some seconds it is connected and in the tables, and every look-up asks it.
+#[tokio::test]
+async fn a_dead_node_is_not_waited_for() {
+    let asker = node(&[]).await;
+    let provider = node(&asker.addresses()).await;
+    let third = node(&asker.addresses()).await;
+    let doomed = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let bootstrap = asker.addresses();
+    let dead = doomed.spawn(async move { node(&bootstrap).await }).await.unwrap();
+    for node in [&asker, &provider, &third] {
+        until("all know each other", || node.overlay.status().table == 3).await;
+    }
+    provider.overlay.provide(&KEY).await.unwrap();
+    assert_eq!(found(&asker, &KEY, 1).await, [provider.id()]);
+    doomed.shutdown_background();
+    // Less than it takes to find out that it is dead.
+    let limit = Duration::from_secs(6);
+    let [known, unknown] = [KEY, [9; 32]];
+    let (known, unknown) =
+        tokio::join!(asker.overlay.providers(&known, limit), asker.overlay.providers(&unknown, limit));
+    assert_eq!(known, Ok(vec![provider.id()]));
+    assert_eq!(unknown, Ok(Vec::new()), "those that are there were asked, and know of nobody");
+    assert!(asker.overlay.status().counters.queries_cut >= 1);
+    drop(dead);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hashbrown::{HashMap, HashSet};
 use libp2p::PeerId as Theirs;
 use libp2p::kad::{
-    AddProviderOk, Event, GetProvidersOk, InboundRequest, ProviderRecord, QueryId, QueryResult, RecordKey,
+    AddProviderOk, Event, GetProvidersOk, InboundRequest, ProviderRecord, QueryId, QueryResult, QueryStats, RecordKey,
     store::RecordStore,
 };
 use rand::RngExt;
@@ -39,12 +39,46 @@ const RENEW: Duration = Duration::from_secs(5);
 /// Providers of one key that an answer has, at most.
 const FOUND: usize = 1024;
 
+/// How long the nodes are waited for that have not answered a look-up, once as many others have. A node that was killed is
+/// connected for some seconds yet, as far as anybody knows, and is in the tables of others for longer.
+const STALLED: Duration = Duration::from_secs(2);
+
 /// How often what is over is thrown away.
 const EXPIRY: Duration = Duration::from_secs(30);
 
 enum Query {
     Publish { key: Key, reply: Option<oneshot::Sender<Result<(), DhtError>>> },
-    Lookup { found: HashSet<Theirs>, deadline: Instant, reply: oneshot::Sender<Result<Vec<PeerId>, DhtError>> },
+    Lookup(Lookup),
+}
+
+struct Lookup {
+    found: HashSet<Theirs>,
+    deadline: Instant,
+    /// How many nodes had answered, or could not, and since when it is so many.
+    progress: (u32, Instant),
+    reply: oneshot::Sender<Result<Vec<PeerId>, DhtError>>,
+}
+
+impl Lookup {
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline <= now || self.reply.is_closed()
+    }
+
+    /// Whether those that have not answered are not worth waiting for.
+    fn is_stalled(&mut self, stats: &QueryStats, now: Instant) -> bool {
+        let done = stats.num_successes() + stats.num_failures();
+        if self.progress.0 != done {
+            self.progress = (done, now);
+        }
+        let answered = stats.num_successes() > 0 && stats.num_successes() >= stats.num_pending();
+        answered && now.saturating_duration_since(self.progress.1) >= STALLED
+    }
+
+    fn answer(self, timed_out: bool) {
+        let found: Vec<PeerId> = self.found.iter().filter_map(peer_id::ours).collect();
+        let nothing = timed_out && found.is_empty();
+        let _gone = self.reply.send(if nothing { Err(DhtError::TimedOut) } else { Ok(found) });
+    }
 }
 
 /// What the task knows of it.
@@ -125,7 +159,8 @@ impl Task {
         } else if self.dht.table > 0 {
             let id = kad.get_providers(RecordKey::new(&key));
             meter!(self, queries);
-            self.dht.queries.insert(id, Query::Lookup { found: HashSet::new(), deadline, reply });
+            let progress = (0, Instant::now());
+            self.dht.queries.insert(id, Query::Lookup(Lookup { found: HashSet::new(), deadline, progress, reply }));
             return;
         } else if kad.store_mut().is_known(&key) {
             let now = Instant::now();
@@ -143,10 +178,10 @@ impl Task {
             Event::InboundRequest { request } => self.on_inbound(request),
             Event::OutboundQueryProgressed { id, result, step, .. } => {
                 if let QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })) = &result
-                    && let Some(Query::Lookup { found, .. }) = self.dht.queries.get_mut(&id)
+                    && let Some(Query::Lookup(lookup)) = self.dht.queries.get_mut(&id)
                 {
-                    let room = FOUND.saturating_sub(found.len());
-                    found.extend(providers.iter().take(room));
+                    let room = FOUND.saturating_sub(lookup.found.len());
+                    lookup.found.extend(providers.iter().take(room));
                 }
                 if step.last {
                     self.finish_query(id, &result);
@@ -215,46 +250,24 @@ impl Task {
                     let _gone = reply.send(if published { Ok(()) } else { Err(DhtError::TimedOut) });
                 }
             }
-            Some(Query::Lookup { found, reply, .. }) => {
+            Some(Query::Lookup(lookup)) => {
                 let timed_out = matches!(result, QueryResult::GetProviders(Err(_)));
                 if timed_out {
                     meter!(self, queries_failed);
                 }
-                let found: Vec<PeerId> = found.iter().filter_map(peer_id::ours).collect();
-                let _gone = reply.send(if timed_out && found.is_empty() { Err(DhtError::TimedOut) } else { Ok(found) });
+                lookup.answer(timed_out);
             }
             None => {}
         }
     }
 
-    /// Publishes what is due, ends look-ups that take too long, and throws away what is over.
+    /// Publishes what is due, ends look-ups, and throws away what is over.
     pub(super) fn tend_dht(&mut self, now: Instant) {
         let withdrawn = self.shared.provided.lock().take_withdrawn();
         for key in withdrawn {
             self.swarm.behaviour_mut().kad.stop_providing(&RecordKey::new(&key));
         }
-        let late = |query: &Query| match query {
-            Query::Lookup { deadline, reply, .. } => *deadline <= now || reply.is_closed(),
-            Query::Publish { .. } => false,
-        };
-        let ended: Vec<QueryId> = self
-            .dht
-            .queries
-            .extract_if(|_, query| late(query))
-            .map(|(id, query)| {
-                if let Query::Lookup { found, reply, .. } = query {
-                    let found: Vec<PeerId> = found.iter().filter_map(peer_id::ours).collect();
-                    let _gone = reply.send(if found.is_empty() { Err(DhtError::TimedOut) } else { Ok(found) });
-                }
-                id
-            })
-            .collect();
-        for id in ended {
-            meter!(self, queries_failed);
-            if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(&id) {
-                query.finish();
-            }
-        }
+        self.end_lookups(now);
         if self.dht.renew.take_if(|renew| *renew <= now).is_some() {
             self.dht.renewed = Some(now);
             self.renew_all(now);
@@ -265,6 +278,32 @@ impl Task {
         if self.dht.expire <= now {
             self.dht.expire = now + EXPIRY;
             self.swarm.behaviour_mut().kad.store_mut().expire(now);
+        }
+    }
+
+    /// Ends look-ups that take too long, and those that only wait for nodes that do not answer. The table forgets such a node
+    /// when its connection turns out to be dead; until then, and wherever others name it, it would cost each look-up seconds.
+    fn end_lookups(&mut self, now: Instant) {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let late = self.dht.queries.extract_if(|_, query| matches!(query, Query::Lookup(one) if one.is_late(now)));
+        for (id, query) in late {
+            meter!(self, queries_failed);
+            if let Query::Lookup(lookup) = query {
+                lookup.answer(true);
+            }
+            if let Some(mut query) = kad.query_mut(&id) {
+                query.finish();
+            }
+        }
+        for (id, query) in &mut self.dht.queries {
+            if let Query::Lookup(lookup) = query
+                && let Some(mut query) = kad.query_mut(id)
+                && lookup.is_stalled(query.stats(), now)
+            {
+                meter!(self, queries_cut);
+                // Its end is told like that of any other.
+                query.finish();
+            }
         }
     }
 
