@@ -1,5 +1,7 @@
 //! The command line: every flag, its variable, its help.
 
+mod calls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinew_node::{Address, parse_duration, parse_size};
+
+pub(crate) use calls::{BenchCall, BenchServe, Call, Serve, Strategy};
 
 const AFTER_HELP: &str = "\
 Every flag has an environment variable: SINEW_ and its name (--data-dir is SINEW_DATA_DIR). A flag beats the \
@@ -17,7 +21,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 timed out, 4 nobody there, 5 cannot conn
 Examples:
   sinew up                                     run a node on this host
   sinew sub 'sensors.>'                        print what sensors say
-  sinew pub sensors.kitchen.temp 21.5          say something";
+  sinew pub sensors.kitchen.temp 21.5          say something
+  sinew serve math.square --exec 'read n; echo $((n * n))'
+  sinew call math.square 12                    call it, from wherever";
 
 /// Peer-to-peer mesh messaging: the node and its command line.
 #[derive(Debug, Parser)]
@@ -73,6 +79,10 @@ pub(crate) enum Command {
     Pub(Publish),
     /// Subscribe, and print what comes
     Sub(Subscribe),
+    /// Call a procedure, and print its result
+    Call(Call),
+    /// Serve a procedure for as long as the program runs
+    Serve(Serve),
     /// Measure a node
     #[command(subcommand)]
     Bench(Bench),
@@ -240,6 +250,10 @@ pub(crate) enum Bench {
     Pub(BenchPublish),
     /// Receive, count and measure
     Sub(BenchSubscribe),
+    /// Call and measure, as fast as answers come or at a rate
+    Call(BenchCall),
+    /// Serve what `bench call` calls
+    Serve(BenchServe),
 }
 
 const BENCH_PUB_HELP: &str = "\

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_client::{
-    AnnounceError, Client, ConnectError, FlushError, Identity, ListError, LookupError, PublishError, Reconnect,
-    Refusal, RefusedRun, SettleError, SubscribeError,
+    AnnounceError, CallError, Client, ConnectError, FlushError, Identity, ListError, LookupError, PublishError,
+    Reconnect, Refusal, RefusedRun, SettleError, SubscribeError,
 };
 
 use crate::cli::{Common, Policy};
@@ -98,6 +98,9 @@ pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code>
             _ => Code::Failure,
         });
     }
+    if let Some(error) = error.downcast_ref::<CallError>() {
+        return Some(call_code(error));
+    }
     if let Some(error) = error.downcast_ref::<SettleError>() {
         return Some(match error {
             SettleError::TimedOut(_) => Code::TimedOut,
@@ -111,6 +114,18 @@ pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code>
         FlushError::Timeout(_) => Code::TimedOut,
         _ => Code::CannotConnect,
     })
+}
+
+/// The exit code of a call that has failed.
+pub(super) const fn call_code(error: &CallError) -> Code {
+    match error {
+        CallError::Name(_) | CallError::Header(_) | CallError::KeyTooLong { .. } => Code::Usage,
+        CallError::NoProvider | CallError::NoPeers | CallError::NotSent(_) => Code::NobodyThere,
+        CallError::TimedOut { .. } => Code::TimedOut,
+        CallError::Reserved | CallError::Refused(Refusal::Denied(_) | Refusal::Reserved) => Code::Denied,
+        CallError::Disconnected { .. } | CallError::Closed => Code::CannotConnect,
+        _ => Code::Failure,
+    }
 }
 
 impl From<Policy> for sinew_client::Policy {
@@ -145,6 +160,10 @@ mod tests {
         assert_eq!(code(&LookupError::NoPeers), Code::NobodyThere);
         assert_eq!(code(&LookupError::TimedOut(Duration::ZERO)), Code::TimedOut);
         assert_eq!(code(&AnnounceError::Reserved), Code::Denied);
+        assert_eq!(code(&CallError::NoProvider), Code::NobodyThere);
+        assert_eq!(code(&CallError::TimedOut { maybe_executed: true }), Code::TimedOut);
+        assert_eq!(code(&CallError::Unknown("lost".to_owned())), Code::Failure);
+        assert_eq!(code(&CallError::Refused(Refusal::Denied("no".to_owned()))), Code::Denied);
         assert_eq!(code(&SettleError::TimedOut(Duration::ZERO)), Code::TimedOut);
         assert!(code_of(&std::fmt::Error).is_none());
     }

@@ -2,13 +2,16 @@
 
 mod admin;
 mod bench;
+mod call;
 mod completions;
 mod config;
 pub(crate) mod connect;
 mod healthcheck;
 mod key;
+mod payload;
 mod peers;
 mod publish;
+mod serve;
 mod services;
 mod signals;
 mod subscribe;
@@ -40,6 +43,10 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
     match command {
         Command::Pub(publish) => block_on(publish::run(publish, common, output)),
         Command::Sub(subscribe) => block_on(subscribe::run(subscribe, common, output)),
+        Command::Call(call) => block_on(call::run(call, common, output)),
+        Command::Serve(serve) => block_on(serve::run(serve, common, output)),
+        Command::Bench(Bench::Call(call)) => bench::call::run(&call, &common, output),
+        Command::Bench(Bench::Serve(serve)) => bench::serve::run(&serve, &common, output),
         Command::Bench(Bench::Pub(publish)) => bench::publish::run(&publish, &common, output),
         Command::Bench(Bench::Sub(subscribe)) => bench::subscribe::run(&subscribe, &common, output),
         Command::Healthcheck(check) => block_on(healthcheck::run(check, common, output)),

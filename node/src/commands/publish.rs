@@ -1,21 +1,16 @@
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use sinew_client::{Client, Draft, PublishError, Publisher, Reconnect, Report};
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::connect::{Wish, connect, within};
+use super::payload;
 use crate::cli::{Common, Level, Publish};
 use crate::exit::Code;
 use crate::output::Output;
-
-/// More than any node takes as one message: what is larger is refused before it fills the memory.
-const MAX_PAYLOAD: u64 = 64 << 20;
 
 /// Publishes whose results may be awaited at once.
 const IN_FLIGHT: usize = 256;
@@ -24,7 +19,7 @@ const IN_FLIGHT: usize = 256;
 const LONG: u64 = 10_000;
 
 pub(crate) async fn run(publish: Publish, common: Common, output: Output) -> anyhow::Result<Code> {
-    let payload = payload(&publish).await?;
+    let payload = payload::read(publish.payload.as_deref(), publish.file.as_deref()).await?;
     let client = connect(&common, Wish { name: "sinew pub", reconnect: Reconnect::never(), beside: None }).await?;
     let progress = (publish.count >= LONG && output.shows_progress()).then(|| ProgressBar::new(publish.count));
     let job = Job { payload, publish, timeout: common.timeout, progress };
@@ -43,28 +38,6 @@ pub(crate) async fn run(publish: Publish, common: Common, output: Output) -> any
         bar.finish_and_clear();
     }
     Ok(code)
-}
-
-async fn payload(publish: &Publish) -> anyhow::Result<Vec<u8>> {
-    match (&publish.payload, &publish.file) {
-        (_, Some(path)) => from_file(path).await.with_context(|| path.display().to_string()),
-        (Some(dash), None) if dash == "-" => read(tokio::io::stdin()).await.context("standard input"),
-        (Some(text), None) => Ok(text.clone().into_bytes()),
-        (None, None) => Ok(Vec::new()),
-    }
-}
-
-async fn from_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    read(tokio::fs::File::open(path).await?).await
-}
-
-async fn read(from: impl AsyncReadExt + Unpin) -> anyhow::Result<Vec<u8>> {
-    let mut payload = Vec::new();
-    from.take(MAX_PAYLOAD + 1).read_to_end(&mut payload).await?;
-    if payload.len() as u64 > MAX_PAYLOAD {
-        bail!("more than {MAX_PAYLOAD} bytes: no node takes that as one message");
-    }
-    Ok(payload)
 }
 
 struct Job {

@@ -2,16 +2,15 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
 use serde_json::json;
 use sinew_client::{
-    Client, ConnectionEvent, Events, Headers, MessageRef, Reconnect, Run, RunEvent, SubscribeError, Subscription,
+    Client, ConnectionEvent, Events, MessageRef, Reconnect, Run, RunEvent, SubscribeError, Subscription,
 };
 
 use super::connect::{Wish, connect, within};
+use super::payload::{Payload, Values, headers};
 use crate::cli::{Common, Subscribe};
 use crate::exit::{Code, failure};
 use crate::output::Output;
@@ -101,7 +100,7 @@ fn runs(subscription: Subscription) -> impl Stream<Item = Result<RunEvent, Subsc
 }
 
 /// Says on stderr what happens to the connection.
-async fn tell(mut events: Events, output: Output) {
+pub(super) async fn tell(mut events: Events, output: Output) {
     while let Some(event) = events.next().await {
         match event {
             ConnectionEvent::Disconnected { reason, .. } => output.say(format_args!("disconnected: {reason}")),
@@ -177,22 +176,6 @@ struct Line<'a> {
     retained: bool,
 }
 
-#[derive(Debug, Serialize)]
-enum Payload<'a> {
-    #[serde(rename = "payload")]
-    Text(&'a str),
-    #[serde(rename = "payload_b64")]
-    Bytes(String),
-}
-
-/// The value of a header, or all of them where the key is repeated.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-enum Values<'a> {
-    One(std::borrow::Cow<'a, str>),
-    Many(Vec<std::borrow::Cow<'a, str>>),
-}
-
 impl<'a> Line<'a> {
     fn of(run: &'a Run, message: &MessageRef<'a>) -> Self {
         Self {
@@ -204,42 +187,5 @@ impl<'a> Line<'a> {
             id: message.id().map(|id| String::from_utf8_lossy(id).into_owned()),
             retained: run.is_retained(),
         }
-    }
-}
-
-impl<'a> Payload<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text),
-            Err(_) => Self::Bytes(BASE64.encode(bytes)),
-        }
-    }
-}
-
-fn headers(headers: Headers<'_>) -> BTreeMap<&str, Values<'_>> {
-    let mut map = BTreeMap::new();
-    for (key, value) in headers {
-        let value = String::from_utf8_lossy(value);
-        match map.remove(key) {
-            None => map.insert(key, Values::One(value)),
-            Some(Values::One(first)) => map.insert(key, Values::Many(vec![first, value])),
-            Some(Values::Many(mut values)) => {
-                values.push(value);
-                map.insert(key, Values::Many(values))
-            }
-        };
-    }
-    map
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_that_is_not_text_is_base64() {
-        let line = |bytes| serde_json::to_string(&Payload::of(bytes)).expect("is JSON");
-        assert_eq!(line(b"21.5"), r#"{"payload":"21.5"}"#);
-        assert_eq!(line(b"\xff\x00"), r#"{"payload_b64":"/wA="}"#);
     }
 }

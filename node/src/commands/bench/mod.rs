@@ -1,10 +1,12 @@
 //! Measuring a node from the outside, with the SDK that everybody uses.
 
 mod arrivals;
+pub(super) mod call;
 mod pace;
 mod payload;
 pub(super) mod publish;
 mod report;
+pub(super) mod serve;
 pub(super) mod subscribe;
 
 use anyhow::Context;
