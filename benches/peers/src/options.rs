@@ -48,6 +48,35 @@ pub struct SubscribeOptions {
     pub server: String,
 }
 
+/// What to call.
+#[derive(Debug, Clone, Args)]
+pub struct CallOptions {
+    /// What to call, in the language of the peer.
+    pub name: String,
+    /// Calls to make.
+    #[arg(long, default_value_t = 100_000)]
+    pub count: u64,
+    /// Calls open at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub parallel: u64,
+    /// Bytes of an argument.
+    #[arg(long, default_value_t = 128)]
+    pub size: usize,
+    /// Where the server listens.
+    #[arg(long, default_value = "127.0.0.1:4222")]
+    pub server: String,
+}
+
+/// What to answer.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// What is called, in the language of the peer.
+    pub name: String,
+    /// Where the server listens.
+    #[arg(long, default_value = "127.0.0.1:4222")]
+    pub server: String,
+}
+
 impl PublishOptions {
     /// The sequence numbers of one publisher.
     pub fn share(&self, publisher: u64) -> Range<u64> {

@@ -10,7 +10,7 @@ use crate::{SubscribeOptions, now_ns, read_stamp};
 pub const SILENCE: Duration = Duration::from_secs(2);
 
 /// Longer latencies count as this one: one minute.
-const LONGEST_NS: u64 = 60_000_000_000;
+pub(crate) const LONGEST_NS: u64 = 60_000_000_000;
 
 /// What one process received, over all its subscribers.
 #[derive(Debug)]
@@ -158,6 +158,6 @@ pub fn print_sent(sent: u64, start_ns: u64) {
     print_json(&serde_json::json!({ "sent": sent, "secs": secs, "msgs_per_s": sent as f64 / secs }));
 }
 
-fn print_json(value: &impl Serialize) {
+pub(crate) fn print_json(value: &impl Serialize) {
     println!("{}", serde_json::to_string(value).expect("numbers serialise"));
 }

@@ -8,9 +8,10 @@ use async_nats::{Client, Subject};
 use bytes::{Bytes, BytesMut};
 use clap::{Parser, Subcommand};
 use futures::StreamExt;
-use futures::stream::select_all;
+use futures::stream::{self, select_all};
 use sinew_peers::{
-    Pace, PublishOptions, Receipts, SILENCE, SubscribeOptions, now_ns, print_ready, print_sent, write_stamp,
+    CallOptions, CallTally, Pace, PublishOptions, Receipts, SILENCE, ServeOptions, SubscribeOptions, now_ns,
+    print_ready, print_sent, write_stamp,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -31,6 +32,10 @@ enum Command {
     Pub(PublishOptions),
     /// Subscribe and measure.
     Sub(SubscribeOptions),
+    /// Call and measure.
+    Call(CallOptions),
+    /// Answer calls, until killed.
+    Serve(ServeOptions),
 }
 
 #[tokio::main]
@@ -38,6 +43,8 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Pub(options) => publish_all(&options).await,
         Command::Sub(options) => subscribe(&options).await,
+        Command::Call(options) => call(&options).await,
+        Command::Serve(options) => serve(&options).await,
     }
 }
 
@@ -121,5 +128,36 @@ async fn subscribe(options: &SubscribeOptions) -> anyhow::Result<()> {
         }
     }
     receipts.print();
+    Ok(())
+}
+
+async fn call(options: &CallOptions) -> anyhow::Result<()> {
+    let client = async_nats::connect(&options.server).await?;
+    let subject = Subject::from(options.name.as_str());
+    let body = Bytes::from(vec![b'.'; options.size]);
+    let mut tally = CallTally::start();
+    let one = |_| async {
+        let start = now_ns();
+        let answer = client.request(subject.clone(), body.clone()).await;
+        answer.ok().filter(|answer| answer.payload.len() == body.len()).map(|_| now_ns() - start)
+    };
+    let mut calls = stream::iter(0..options.count).map(one).buffer_unordered(options.parallel as usize);
+    while let Some(latency) = calls.next().await {
+        tally.take(latency);
+    }
+    tally.print();
+    Ok(())
+}
+
+async fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    let client = async_nats::connect(&options.server).await?;
+    let mut calls = client.subscribe(options.name.clone()).await?;
+    round_trip(&client).await?;
+    print_ready();
+    while let Some(call) = calls.next().await {
+        if let Some(reply) = call.reply {
+            client.publish(reply, call.payload).await?;
+        }
+    }
     Ok(())
 }

@@ -8,10 +8,16 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::BytesMut;
 use clap::{Args, Parser, Subcommand};
+use futures::StreamExt;
+use futures::stream;
 use parking_lot::Mutex;
-use sinew_peers::{Pace, PublishOptions, Receipts, SubscribeOptions, now_ns, print_ready, print_sent, write_stamp};
+use sinew_peers::{
+    CallOptions, CallTally, Pace, PublishOptions, Receipts, ServeOptions, SubscribeOptions, now_ns, print_ready,
+    print_sent, write_stamp,
+};
 use zenoh::bytes::ZBytes;
 use zenoh::qos::CongestionControl;
+use zenoh::query::ConsolidationMode;
 use zenoh::{Config, Session, Wait};
 
 /// Most messages sent with one look at the clock.
@@ -46,6 +52,16 @@ enum Command {
         #[command(flatten)]
         role: Role,
     },
+    /// Query and measure.
+    Call {
+        #[command(flatten)]
+        options: CallOptions,
+    },
+    /// Answer queries, until killed.
+    Serve {
+        #[command(flatten)]
+        options: ServeOptions,
+    },
     /// Route, until killed: what `zenohd` does.
     Router {
         /// Where to listen.
@@ -65,6 +81,8 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Pub { options, role } => publish_all(&options, &role),
         Command::Sub { options, role } => subscribe(&options, &role),
+        Command::Call { options } => call(&options),
+        Command::Serve { options } => serve(&options),
         Command::Router { listen } => {
             let _session = open("router", Some(&listen), None)?;
             print_ready();
@@ -175,5 +193,44 @@ fn subscribe(options: &SubscribeOptions, role: &Role) -> anyhow::Result<()> {
             receipts.print();
             return Ok(());
         }
+    }
+}
+
+fn call(options: &CallOptions) -> anyhow::Result<()> {
+    let session = open("client", None, Some(&options.server))?;
+    thread::sleep(SETTLE);
+    let body = ZBytes::from(vec![b'.'; options.size]);
+    let mut tally = CallTally::start();
+    let one = |_| async {
+        let start = now_ns();
+        // The first answer counts: nothing is held back until all have come.
+        let query = session.get(&options.name).payload(body.clone()).consolidation(ConsolidationMode::None);
+        let reply = query.await.ok()?.recv_async().await.ok()?;
+        (reply.result().ok()?.payload().len() == body.len()).then(|| now_ns() - start)
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let mut calls = stream::iter(0..options.count).map(one).buffer_unordered(options.parallel as usize);
+        while let Some(latency) = calls.next().await {
+            tally.take(latency);
+        }
+    });
+    tally.print();
+    Ok(())
+}
+
+fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    let session = open("client", None, Some(&options.server))?;
+    let name = options.name.clone();
+    let answer = move |query: zenoh::query::Query| {
+        let body = query.payload().cloned().unwrap_or_default();
+        if let Err(error) = query.reply(name.as_str(), body).wait() {
+            eprintln!("an answer was not sent: {error}");
+        }
+    };
+    let _queryable = session.declare_queryable(&options.name).complete(true).callback(answer).wait().map_err(plain)?;
+    thread::sleep(SETTLE);
+    print_ready();
+    loop {
+        thread::park();
     }
 }
