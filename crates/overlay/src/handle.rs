@@ -116,7 +116,7 @@ impl Overlay {
     }
 
     /// Asks a peer, which is dialled if it must be. `timeout` is for everything together. Dropping the future gives the
-    /// request up; the peer may get it all the same.
+    /// request up; the peer may get it all the same. At most 64 requests are under way to one peer; 960 more wait their turn.
     ///
     /// # Errors
     ///

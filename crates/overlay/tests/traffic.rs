@@ -74,6 +74,32 @@ async fn requests_are_answered() {
     assert_eq!(asking.await.unwrap(), Ok("me".into()));
 }
 
+/// More than a peer is asked at a time: the others wait their turn, as many as there may be.
+#[tokio::test]
+async fn many_requests_at_once() {
+    let (first, mut second) = pair().await;
+    let to = second.id();
+    let ask = |n: u32| first.overlay.request(to, Purpose::Membership, n.to_be_bytes().to_vec().into(), PATIENCE);
+    let asking: Vec<_> = (0..1_000_u32).map(|n| tokio::spawn(ask(n))).collect();
+    for _ in 0..1_000 {
+        let ask = second.ask().await;
+        let body = ask.body.clone();
+        ask.reply(body);
+    }
+    for (n, asking) in (0..1_000_u32).zip(asking) {
+        assert_eq!(asking.await.unwrap(), Ok(n.to_be_bytes().to_vec().into()));
+    }
+    // Nobody answers these: what is beyond the bound is refused at once.
+    let asking: Vec<_> = (0..1_100_u32).map(|n| tokio::spawn(ask(n))).collect();
+    let mut held = vec![second.ask().await];
+    let mut refused = 0;
+    for asking in asking.into_iter().skip(1_024) {
+        refused += usize::from(asking.await.unwrap() == Err(RequestError::Busy));
+    }
+    assert_eq!(refused, 76);
+    held.clear();
+}
+
 #[tokio::test]
 async fn a_request_that_nobody_answers() {
     let (first, mut second) = pair().await;

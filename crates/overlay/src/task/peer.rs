@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,10 +20,13 @@ use crate::{OverlayError, Purpose, RequestError, address, peer_id};
 /// Requests and links that wait for one peer to be connected, at most.
 pub(super) const WAITING: usize = 64;
 
+/// Requests that wait for a connected peer to answer others, at most.
+pub(super) const QUEUED: usize = 960;
+
 /// What a peer sent before it was identified, and is kept for it, at most.
 pub(super) const EARLY: usize = 16;
 
-/// What waits for a peer to be connected. Messages wait in its lane.
+/// What waits for a peer to be connected, or to answer others before. Messages wait in its lane.
 pub(super) enum Want {
     Request { purpose: Purpose, body: Bytes, reply: oneshot::Sender<Result<Bytes, RequestError>> },
     Link { reply: oneshot::Sender<Result<Link, OverlayError>> },
@@ -131,7 +135,7 @@ pub(super) struct Peer {
     pub(super) listen: Vec<Multiaddr>,
     pub(super) rtt: Option<Duration>,
     pub(super) lane: Lane,
-    pub(super) waiting: Vec<Want>,
+    pub(super) waiting: VecDeque<Want>,
     pub(super) early: Vec<Early>,
     /// How often its direct addresses were tried while it was behind a relay, and when they are next.
     pub(super) straighten: (u32, Instant),
@@ -155,7 +159,7 @@ impl Peer {
             listen: Vec::new(),
             rtt: None,
             lane: Lane::new(now),
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
             early: Vec::new(),
             straighten: (0, now),
             asked: 0,

@@ -82,9 +82,10 @@ impl Task {
     }
 
     fn no_longer_asked(&mut self, peer: PeerId) {
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.asked = peer.asked.saturating_sub(1);
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.asked = entry.asked.saturating_sub(1);
         }
+        self.serve_next(peer);
     }
 
     /// Forgets requests whose askers wait no longer. Where the protocol drops one without a word, it ends here.

@@ -17,7 +17,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use tokio_util::sync::CancellationToken;
 
 use super::lane::{self, Counted, State, Written};
-use super::peer::{EARLY, Early, Peer, WAITING, Want};
+use super::peer::{EARLY, Early, Peer, QUEUED, WAITING, Want};
 use super::{Asked, Note, Opening, Task, meter};
 use crate::behaviour::REQUESTS_PER_PEER;
 use crate::mailbox::Outgoing;
@@ -75,7 +75,7 @@ impl Task {
         }
         peer.waiting.retain(|want| !want.is_given_up());
         if peer.waiting.len() < WAITING {
-            peer.waiting.push(want);
+            peer.waiting.push_back(want);
         } else {
             want.refuse();
         }
@@ -92,7 +92,8 @@ impl Task {
                     return;
                 }
                 if peer.asked >= REQUESTS_PER_PEER {
-                    return Want::Request { purpose, body, reply }.refuse();
+                    let want = Want::Request { purpose, body, reply };
+                    return if peer.waiting.len() < QUEUED { peer.waiting.push_back(want) } else { want.refuse() };
                 }
                 peer.asked += 1;
                 meter!(self, requests_sent);
@@ -105,6 +106,17 @@ impl Task {
                 self.opening.insert(token, Opening::Link(to, reply));
                 self.swarm.behaviour_mut().streams.open(theirs, connection, Kind::Link, token);
             }
+        }
+    }
+
+    /// A peer has answered a request, or will not: the next one goes out.
+    pub(super) fn serve_next(&mut self, id: PeerId) {
+        while let Some(peer) = self.peers.get_mut(&id)
+            && peer.is_member()
+            && peer.asked < REQUESTS_PER_PEER
+            && let Some(want) = peer.waiting.pop_front()
+        {
+            self.serve(id, want);
         }
     }
 
