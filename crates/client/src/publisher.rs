@@ -99,6 +99,10 @@ impl Publisher {
     /// Publishes a message at level acked and waits until every subscriber has confirmed it: as [`Draft::acked`], which
     /// says more.
     ///
+    /// Futures that are polled concurrently have no order among each other: they wait for their place in line one by one, and
+    /// which of them comes first is not said. Messages whose order counts are awaited one after the other, or go together in
+    /// [`Publisher::publish_batch_acked`].
+    ///
     /// # Errors
     /// As [`Draft::acked`].
     pub async fn publish_acked(

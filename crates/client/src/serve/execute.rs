@@ -112,7 +112,7 @@ where
 /// Takes what is left of the argument.
 async fn request(shared: &Arc<Shared>, mut call: Incoming) -> Result<Request, Done> {
     if call.flags.contains(Flags::MORE) && !call.flags.contains(Flags::ITEMS_IN) {
-        let mut intake = Intake::new(Arc::clone(shared), Arc::clone(&call.pipe), Request::EXTRA_CREDIT);
+        let mut intake = Intake::new(Arc::clone(shared), Arc::clone(&call.pipe), call.extra_credit);
         match intake.body(&call.body).await {
             Item::Complete(body) => call.body = body,
             Item::TooLarge => return Err(Done::TooLarge),

@@ -40,6 +40,8 @@ pub(crate) struct Incoming {
     pub(crate) flags: Flags,
     pub(crate) until: Instant,
     pub(crate) caller: PeerId,
+    /// What the caller may send, once somebody takes it, beyond what it may at first.
+    pub(crate) extra_credit: u32,
     pub(crate) headers: Bytes,
     /// The argument, or the first part of it.
     pub(crate) body: Bytes,

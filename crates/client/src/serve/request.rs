@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::Stream;
-use sinew_wire::call::{Flags, INITIAL_WINDOW};
+use sinew_wire::call::Flags;
 use sinew_wire::{Headers, PeerId};
 
 use crate::SendError;
@@ -14,7 +14,8 @@ use crate::calls::{Intake, Item, Outflow, TRACEPARENT};
 use crate::serve::procedure::{Incoming, Served, Stop};
 use crate::shared::Shared;
 
-/// Bytes of a caller's stream that may be on their way while the handler does not take them.
+/// Bytes of a caller's stream that may be on their way while the handler does not take them, at most. No more than the caller's
+/// own window, which the nodes have cut to theirs.
 pub(crate) const WINDOW: u32 = 256 << 10;
 
 /// A call to be executed: what a handler gets.
@@ -35,14 +36,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// What a caller may send, once somebody takes it, beyond what it may at first.
-    pub(crate) const EXTRA_CREDIT: u32 = WINDOW - INITIAL_WINDOW;
-
     pub(crate) fn new(shared: &Arc<Shared>, call: Incoming) -> Self {
-        let Incoming { pipe, flags, until, caller, headers, body } = call;
-        let items = flags
-            .contains(Flags::ITEMS_IN)
-            .then(|| Intake::new(Arc::clone(shared), Arc::clone(&pipe), Self::EXTRA_CREDIT));
+        let Incoming { pipe, flags, until, caller, extra_credit, headers, body } = call;
+        let items =
+            flags.contains(Flags::ITEMS_IN).then(|| Intake::new(Arc::clone(shared), Arc::clone(&pipe), extra_credit));
         let sender = flags.contains(Flags::ITEMS_OUT).then(|| Outflow::new(Arc::clone(shared), Arc::clone(&pipe)));
         Self { body, caller, items: Items(items), sender: ItemSender(sender), headers, until, pipe }
     }

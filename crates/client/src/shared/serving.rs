@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use sinew_wire::call::{Flags, Reply, Request, Status, refused_body};
+use sinew_wire::call::{Flags, INITIAL_WINDOW, Reply, Request, Status, refused_body};
 use sinew_wire::{Control, Headers, ProviderHealth, Refusal};
 use tokio::time::Instant;
 
@@ -148,13 +148,14 @@ impl State {
         let time = Duration::from_millis(request.deadline_ms.into());
         let until = now + if time.is_zero() { MAX_DEADLINE } else { time };
         let more = request.flags.contains(Flags::MORE);
-        let window = if more { WINDOW } else { 0 };
+        let window = if more { request.window.clamp(INITIAL_WINDOW, WINDOW) } else { 0 };
         let pipe = Arc::new(Pipe::new(request.call, link, false, window, request.window));
         let call = Incoming {
             pipe: Arc::clone(&pipe),
             flags: request.flags,
             until,
             caller: request.caller,
+            extra_credit: window.saturating_sub(INITIAL_WINDOW),
             headers: Bytes::copy_from_slice(request.headers.as_bytes()),
             body: Bytes::copy_from_slice(request.body),
         };
