@@ -9,7 +9,7 @@ use sinew_wire::call::{Flags, INITIAL_WINDOW, Reply, Request, Status, Strategy, 
 use sinew_wire::{Limit, PeerId, Refusal};
 use tracing::debug;
 
-use crate::entry::{Entry, Place, Route, Up};
+use crate::entry::{Entry, Keeping, Place, Route, Up};
 use crate::link::{Kind, Link};
 use crate::procedure::Procedure;
 use crate::service::Service;
@@ -68,6 +68,8 @@ impl Service {
             excluded: Vec::new(),
             last: None,
             resolved: false,
+            hedge: None,
+            keeping: if request.flags.contains(Flags::FRESH) { Keeping::Never } else { Keeping::Maybe },
         };
         let entry = match self.entry(link, request, frame, (now, deadline)) {
             Ok(entry) => Box::new(Entry { route: Some(Box::new(route)), caller: link.peer, ..entry }),
@@ -155,7 +157,7 @@ impl Service {
             place: Place::Routing,
             route: None,
             request: Bytes::copy_from_slice(frame),
-            memory: Some(memory),
+            _memory: Some(memory),
             opened: now,
             deadline,
             timer: deadline,
@@ -167,6 +169,7 @@ impl Service {
             in_credit: INITIAL_WINDOW,
             out_credit: request.window.min(self.config.max_window),
             pending: None,
+            gather: None,
         })
     }
 

@@ -56,7 +56,7 @@ impl Service {
         });
         match stepped {
             Stepped::Taken(entry) => self.time_out(id, entry, now),
-            Stepped::Kept(_attempt) => {}
+            Stepped::Kept(attempt) => self.hedge(id, attempt, now),
             Stepped::Nothing => {}
         }
     }

@@ -6,9 +6,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use sinew_balance::{InstanceId, Pick};
 use sinew_flow::Reservation;
-use sinew_wire::PeerId;
 use sinew_wire::call::{Flags, Reply, Status, Strategy};
+use sinew_wire::{CachePolicy, PeerId};
 
+use crate::cache::Key;
+use crate::gather::Gather;
 use crate::instance::Instance;
 use crate::link::Link;
 use crate::pending::Pending;
@@ -31,7 +33,7 @@ pub(crate) struct Entry {
     /// The body of the request's frame.
     pub(crate) request: Bytes,
     /// For the request.
-    pub(crate) memory: Option<Reservation>,
+    pub(crate) _memory: Option<Reservation>,
     pub(crate) opened: Instant,
     pub(crate) deadline: Instant,
     /// When something is due: the deadline, or something before it.
@@ -52,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) out_credit: u32,
     /// Data of the caller that can't be handed over yet.
     pub(crate) pending: Option<Box<Pending>>,
+    /// The answers of the providers that were asked for it.
+    pub(crate) gather: Option<Box<Gather>>,
 }
 
 /// Who is to be answered.
@@ -59,8 +63,8 @@ pub(crate) struct Entry {
 pub(crate) enum Up {
     /// The peer of a link, by its number for the call.
     Link { link: Arc<Link>, number: u64 },
-    /// A call that asks several providers: the `index`th of them.
-    Gather { parent: CallId, index: u32 },
+    /// A call that asks several providers: the one of this number.
+    Gather { parent: CallId, index: usize },
     /// A call whose answer takes longer than usual.
     Hedge { parent: CallId },
 }
@@ -100,6 +104,23 @@ pub(crate) struct Route {
     pub(crate) last: Option<Last>,
     /// Whether it was made sure that there is no other provider.
     pub(crate) resolved: bool,
+    /// The call that asks a second provider for it.
+    pub(crate) hedge: Option<CallId>,
+    /// How it has to do with results that are kept.
+    pub(crate) keeping: Keeping,
+}
+
+/// How a call has to do with results that are kept.
+#[derive(Debug, Clone)]
+pub(crate) enum Keeping {
+    /// It may be answered by one, if its procedure has it so.
+    Maybe,
+    /// It may not.
+    Never,
+    /// It waits for the result of an equal one.
+    Waits(Arc<Key>),
+    /// Its result is to be kept, and is what others wait for.
+    Leads(Arc<Key>, Arc<CachePolicy>),
 }
 
 /// How an attempt ended.
@@ -119,6 +140,7 @@ pub(crate) struct Left {
     pub(crate) pick: Option<Pick>,
     pub(crate) procedure: Arc<Procedure>,
     pub(crate) attempt: u8,
+    pub(crate) hedge: Option<CallId>,
 }
 
 impl Entry {
@@ -152,7 +174,12 @@ impl Entry {
         let opening = std::mem::take(&mut self.opening);
         self.attempt = self.attempt.wrapping_add(1);
         let (sent, attempt, procedure) = (self.sent, self.attempt, Arc::clone(&route.procedure));
-        Some(Left { place, opening, sent, pick, procedure, attempt })
+        Some(Left { place, opening, sent, pick, procedure, attempt, hedge: route.hedge.take() })
+    }
+
+    /// Whether all of its request stands in one frame, and it has one result.
+    pub(crate) const fn is_unary(&self) -> bool {
+        !self.flags.contains(Flags::MORE) && !self.flags.contains(Flags::ITEMS_OUT)
     }
 
     /// Whether the link is the one whose peer asks.

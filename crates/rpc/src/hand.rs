@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sinew_link::{Body, LaneError};
 use sinew_wire::PeerId;
-use sinew_wire::call::{CallFrame, Data, Reply, Request, Status, Strategy, encode_cancel};
+use sinew_wire::call::{CallFrame, Data, Flags, Reply, Request, Status, Strategy, encode_cancel};
 
 use crate::accept::BUSY_MS;
 use crate::entry::{Entry, Place};
@@ -23,6 +23,7 @@ const SMALL: usize = 2 << 10;
 /// What goes over the link.
 struct Parcel {
     request: Bytes,
+    flags: Flags,
     caller: PeerId,
     target: u64,
     window: u32,
@@ -80,6 +81,7 @@ impl Service {
         let Ok(CallFrame::Request(request)) = CallFrame::decode(&parcel.request) else { return Err(LaneError::Closed) };
         let onward = Request {
             call: number,
+            flags: parcel.flags,
             strategy: Strategy::Balanced,
             target: parcel.target,
             caller: parcel.caller,
@@ -155,6 +157,7 @@ fn pack(entry: &Entry, target: u64, now: Instant) -> Parcel {
     let left = entry.deadline.saturating_duration_since(now).as_millis();
     Parcel {
         request: entry.request.clone(),
+        flags: entry.flags,
         caller: entry.caller,
         target,
         window: entry.out_credit,

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sinew_flow::Overflow;
 use sinew_wire::ProviderHealth;
 
 use crate::link::Link;
-use crate::queue::Queue;
 use crate::table::CallId;
 
 /// Bounds of the time after which an overloaded provider is tried again.
@@ -30,7 +30,7 @@ pub(crate) struct Instance {
 #[derive(Debug)]
 struct State {
     running: usize,
-    queue: Queue<(CallId, u8)>,
+    queue: Overflow<(CallId, u8)>,
     closed: bool,
     /// How long it takes for one call, smoothed; zero before the first one.
     service: Duration,
@@ -64,7 +64,7 @@ impl Instance {
         concurrency: usize,
         (in_order, more): (usize, usize),
     ) -> Self {
-        let queue = Queue::new(in_order, more);
+        let queue = Overflow::new(in_order, more);
         Self {
             id,
             name,
@@ -122,7 +122,7 @@ impl Instance {
     pub(crate) fn close(&self) -> Vec<(CallId, u8)> {
         let mut state = self.state.lock();
         state.closed = true;
-        state.queue.drain()
+        state.queue.drain().collect()
     }
 
     pub(crate) fn load(&self) -> Load {

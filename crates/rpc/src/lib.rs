@@ -13,12 +13,15 @@
 
 mod accept;
 mod alarm;
+mod cache;
 mod calls;
 mod config;
 mod deadlines;
 mod directory;
 mod entry;
+mod gather;
 mod hand;
+mod hedge;
 mod instance;
 mod link;
 mod peers;
@@ -26,10 +29,10 @@ mod pending;
 mod port;
 mod procedure;
 mod providing;
-mod queue;
 mod route;
 mod service;
 mod settle;
+mod single;
 mod stream;
 mod table;
 mod view;

@@ -37,7 +37,7 @@ impl Port {
                 service.data_from_caller(link, &data, now)
             }
             CallFrame::Data(data) => service.data_from_provider(link, &data, now),
-            CallFrame::Credit { call, caller: true, bytes } => service.credit_from_caller(link, call, bytes),
+            CallFrame::Credit { call, caller: true, bytes } => service.credit_from_caller(link, call, bytes, now),
             CallFrame::Credit { call, caller: false, bytes } => service.credit_from_provider(link, call, bytes, now),
             CallFrame::Cancel { call } => {
                 service.cancel(link, call, now);

@@ -54,8 +54,10 @@ pub(crate) struct Traits {
 /// What a choice among the providers has come to.
 #[derive(Debug)]
 pub(crate) enum Chosen {
-    /// This one: noted as started.
+    /// This one: noted as started. Whether calls may be executed twice.
     One(Pick, bool),
+    /// None yet: results are kept in this way, and there may be one.
+    Kept(Traits),
     /// Who provides it has to be looked for.
     Unknown,
     /// None that may be called, of so many; how long until one may be tried.
@@ -86,11 +88,15 @@ impl Procedure {
         (node, directory): (PeerId, &dyn Directory),
         how: Choice<'_>,
         exclude: &[InstanceId],
+        may_be_kept: bool,
         now: Instant,
     ) -> Chosen {
         let mut state = self.state.lock();
         if !state.is_known(&self.name, node, directory, now) {
             return Chosen::Unknown;
+        }
+        if may_be_kept && state.traits.cache.is_some() {
+            return Chosen::Kept(state.traits.clone());
         }
         match state.balancer.choose(how, exclude, now) {
             Some(pick) => {
@@ -119,12 +125,6 @@ impl Procedure {
         let of: HashMap<InstanceId, PeerId> = set.instances.iter().map(|one| (id_of(one), one.provider)).collect();
         picks.iter().for_each(|pick| state.balancer.started(pick, now));
         Some(picks.into_iter().map(|pick| (pick, of.get(&pick.id).copied().unwrap_or(pick.id.node))).collect())
-    }
-
-    /// What all who provide it say of it; `None` if it has to be looked for.
-    pub(crate) fn traits(&self, (node, directory): (PeerId, &dyn Directory), now: Instant) -> Option<Traits> {
-        let mut state = self.state.lock();
-        state.is_known(&self.name, node, directory, now).then(|| state.traits.clone())
     }
 
     /// An attempt has ended.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sinew_balance::{Choice, InstanceId, Outcome, Pick};
 use sinew_discovery::ProvidersError;
-use sinew_wire::call::{CallFrame, Reply, Status, Strategy};
+use sinew_wire::call::{CallFrame, Flags, Reply, Status, Strategy};
 
 use crate::accept::BUSY_MS;
-use crate::entry::{Last, Place};
+use crate::entry::{Keeping, Last, Place, Up};
 use crate::instance::{Admission, Instance};
 use crate::peers::Way;
 use crate::procedure::{Chosen, Procedure};
@@ -24,6 +24,7 @@ struct Plan {
     /// For its key.
     request: Option<Bytes>,
     excluded: Vec<InstanceId>,
+    may_be_kept: bool,
 }
 
 impl Service {
@@ -32,25 +33,33 @@ impl Service {
         let plan = self.table.with(id, attempt, |entry| {
             entry.place = Place::Routing;
             let route = entry.route.as_ref()?;
-            let request = (route.strategy == Strategy::Sticky).then(|| entry.request.clone());
-            let procedure = Arc::clone(&route.procedure);
-            Some(Plan { procedure, strategy: route.strategy, request, excluded: route.excluded.clone() })
+            Some(Plan {
+                procedure: Arc::clone(&route.procedure),
+                strategy: route.strategy,
+                request: (route.strategy == Strategy::Sticky).then(|| entry.request.clone()),
+                excluded: route.excluded.clone(),
+                may_be_kept: matches!(route.keeping, Keeping::Maybe) && entry.is_unary(),
+            })
         });
         let Some(Some(plan)) = plan else { return };
+        if plan.strategy == Strategy::All {
+            return self.gather(id, attempt, &plan.procedure, now);
+        }
         let key = match plan.request.as_deref().map(CallFrame::decode) {
             Some(Ok(CallFrame::Request(request))) => request.key,
             _ => &[],
         };
         let how = Choice { strategy: plan.strategy, key };
-        match plan.procedure.choose(self.view_of_realm(), how, &plan.excluded, now) {
+        match plan.procedure.choose(self.view_of_realm(), how, &plan.excluded, plan.may_be_kept, now) {
             Chosen::One(pick, idempotent) => self.send(id, attempt, &plan.procedure, (pick, idempotent), now),
+            Chosen::Kept(traits) => self.answer_kept(id, attempt, &traits, now),
             Chosen::Unknown => self.resolve(id, attempt, &plan.procedure),
             Chosen::Nobody { of, next } => self.give_up(id, attempt, &plan.procedure, (of, next), now),
         }
     }
 
     /// Sends a call to the instance that was chosen.
-    fn send(
+    pub(crate) fn send(
         self: &Arc<Self>,
         id: CallId,
         attempt: u8,
@@ -63,15 +72,20 @@ impl Service {
             route.pick = Some(pick);
             route.dispatches = route.dispatches.saturating_add(1);
             route.idempotent |= idempotent;
+            let wants_hedge = route.idempotent && entry.flags.contains(Flags::HEDGE);
             if pick.id.node != self.node {
                 entry.place = Place::Waiting { node: pick.id.node, target: pick.id.id };
             }
-            Some((entry.priority, entry.deadline.saturating_duration_since(now)))
+            let wants_hedge = wants_hedge && matches!(entry.up, Up::Link { .. }) && entry.is_unary();
+            Some((entry.priority, entry.deadline.saturating_duration_since(now), wants_hedge))
         });
         // Cancelled meanwhile.
-        let Some(Some((priority, left))) = noted else {
+        let Some(Some((priority, left, wants_hedge))) = noted else {
             return procedure.finished(&pick, Outcome::NotCounted, now);
         };
+        if wants_hedge {
+            self.hedge_later(id, attempt, procedure, now);
+        }
         Counts::count(&self.counts.dispatched);
         if pick.id.node == self.node {
             match self.instance(pick.id.id) {
@@ -141,7 +155,7 @@ impl Service {
     }
 
     /// Looks for who provides a procedure; the call goes on from there.
-    fn resolve(self: &Arc<Self>, id: CallId, attempt: u8, procedure: &Arc<Procedure>) {
+    pub(crate) fn resolve(self: &Arc<Self>, id: CallId, attempt: u8, procedure: &Arc<Procedure>) {
         if self.table.with(id, attempt, |entry| entry.place = Place::Resolving).is_none() {
             return;
         }
@@ -179,7 +193,7 @@ impl Service {
     }
 
     /// Nobody of those who provide it may be called, or called again.
-    fn give_up(
+    pub(crate) fn give_up(
         self: &Arc<Self>,
         id: CallId,
         attempt: u8,

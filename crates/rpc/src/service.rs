@@ -13,6 +13,7 @@ use sinew_wire::PeerId;
 
 use crate::CallsConfig;
 use crate::alarm::Alarm;
+use crate::cache::Results;
 use crate::directory::Directory;
 use crate::instance::Instance;
 use crate::link::{Kind, Link};
@@ -33,6 +34,7 @@ pub(crate) struct Service {
     pub(crate) instances: RwLock<Instances>,
     pub(crate) sessions: RwLock<HashMap<u64, Arc<Link>>>,
     pub(crate) counts: Counts,
+    pub(crate) results: Results,
     links: AtomicU64,
     draining: AtomicBool,
 }
@@ -99,6 +101,7 @@ impl Service {
             instances: RwLock::default(),
             sessions: RwLock::default(),
             counts: Counts::default(),
+            results: Results::new(&config.cache, metrics.cache("calls")),
             links: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             config,

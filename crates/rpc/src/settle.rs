@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use sinew_balance::Outcome;
 use sinew_link::{Body, LaneError};
+use sinew_wire::ProviderHealth;
 use sinew_wire::call::{Reply, Status, encode_cancel};
 
-use crate::entry::{Entry, Left, Place, Up};
+use crate::entry::{Entry, Keeping, Left, Place, Up};
 use crate::link::{Kind, Link};
 use crate::service::{Counts, Service};
 use crate::table::{CallId, Step, Stepped};
@@ -33,6 +34,8 @@ pub(crate) enum Cause {
     NotHanded,
     /// Nobody wants the answer any more.
     Cancelled,
+    /// Another one was quicker.
+    Outrun,
 }
 
 impl Cause {
@@ -42,6 +45,8 @@ impl Cause {
             Self::Gone | Self::Unreachable | Self::Lost => Outcome::NetworkFailure,
             Self::TimedOut => Outcome::Timeout,
             Self::Cancelled | Self::NotHanded => Outcome::NotCounted,
+            // So long it takes at least.
+            Self::Outrun => Outcome::Success { latency: took, load: 1, health: ProviderHealth::Good },
             Self::Replied => match reply.status {
                 Status::Ok | Status::Application => {
                     Outcome::Success { latency: took, load: reply.load, health: reply.health }
@@ -107,7 +112,10 @@ impl Service {
     }
 
     fn try_again(self: &Arc<Self>, id: CallId, left: Left, cause: Cause, reply: &Reply<'_>, now: Instant) {
-        let Left { place, opening, sent, pick, procedure, attempt } = left;
+        let Left { place, opening, sent, pick, procedure, attempt, hedge } = left;
+        if let Some(hedge) = hedge {
+            self.cancel_call(hedge, now);
+        }
         let took = now.saturating_duration_since(sent);
         let number = id.number(attempt.wrapping_sub(1));
         self.leave(id, number, place, opening, cause, took, now);
@@ -146,6 +154,12 @@ impl Service {
         if let (Place::Resolving, Some(route)) = (&place, &entry.route) {
             route.procedure.unwait(id);
         }
+        if let Some(hedge) = entry.route.as_mut().and_then(|route| route.hedge.take()) {
+            self.cancel_call(hedge, now);
+        }
+        if let Some(gather) = entry.gather.take() {
+            gather.children().for_each(|child| self.cancel_call(child, now));
+        }
         self.leave(id, id.number(entry.attempt), place, entry.opening, cause, took, now);
         if let Some(route) = &mut entry.route
             && let Some(pick) = route.pick.take()
@@ -157,6 +171,8 @@ impl Service {
         } else if entry.route.is_some() && matches!(entry.up, Up::Link { .. }) {
             self.metrics.calls(Status::Cancelled).inc();
         }
+        let keeping = entry.route.map_or(Keeping::Never, |route| route.keeping);
+        self.landed(id, keeping, entry.passed, reply, now);
     }
 
     /// Leaves the place where an attempt was.
@@ -214,7 +230,8 @@ impl Service {
                     deliver(link, *number, reply);
                 }
             }
-            Up::Gather { .. } | Up::Hedge { .. } => {}
+            Up::Gather { parent, index } => self.gathered(*parent, *index, reply, now),
+            Up::Hedge { parent } => self.hedge_answered(id, *parent, reply, now),
         }
     }
 

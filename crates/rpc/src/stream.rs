@@ -9,6 +9,7 @@ use sinew_wire::{Limit, Refusal};
 
 use crate::accept::BUSY_MS;
 use crate::entry::{Entry, Up};
+use crate::gather;
 use crate::link::Link;
 use crate::pending::Pending;
 use crate::service::Service;
@@ -19,8 +20,8 @@ use crate::table::{CallId, Step, Stepped};
 enum Fate {
     /// It goes on over this link, under this number.
     Pass(Arc<Link>, u64),
-    /// It goes to the call that this one was made for.
-    Gathered,
+    /// It goes to the call that this one was made for, as a part of this answer. Whether it may send more.
+    Gathered(CallId, usize, bool),
     /// It was taken.
     Taken,
     /// It breaks the rules.
@@ -53,8 +54,12 @@ impl Service {
             }
             Fate::Violation(refusal) => return Err(refusal),
             Fate::NoRoom if was_handed => self.lost(id, attempt, "the node is at its memory budget", now),
-            Fate::NoRoom => self.overloaded(id, attempt, BUSY_MS, "the node is at its memory budget", now),
-            Fate::Gathered | Fate::Taken => {}
+            Fate::NoRoom => {
+                let text = "the node is at its memory budget";
+                let reply = Reply { retry_after_ms: BUSY_MS, ..Reply::failure(0, Status::Overloaded, text) };
+                self.end_here(id, attempt, &reply, now);
+            }
+            Fate::Gathered(..) | Fate::Taken => {}
         }
         Ok(())
     }
@@ -93,10 +98,16 @@ impl Service {
     ) -> Result<(), Refusal> {
         let (id, attempt) = CallId::of_number(data.call);
         let stepped = self.table.step(id, |entry| match entry.attempt == attempt && entry.place.is_at(link) {
-            true => Step::Keep(self.take_out(entry, data)),
+            true => {
+                let hedge = entry.route.as_mut().and_then(|route| route.hedge.take());
+                Step::Keep((self.take_out(entry, data), hedge))
+            }
             false => Step::Leave,
         });
-        let Stepped::Kept(fate) = stepped else { return Ok(()) };
+        let Stepped::Kept((fate, hedge)) = stepped else { return Ok(()) };
+        if let Some(hedge) = hedge {
+            self.cancel_call(hedge, now);
+        }
         match fate {
             Fate::Pass(to, number) => {
                 let onward = Data { call: number, ..*data };
@@ -109,7 +120,12 @@ impl Service {
                 self.end_refused(id, attempt, &refusal, now);
                 return Err(refusal);
             }
-            Fate::Gathered | Fate::Taken | Fate::NoRoom => {}
+            Fate::Gathered(parent, index, more) => {
+                if !self.gather_part(parent, index, data.body) || !more {
+                    self.lost(id, attempt, "the answer is longer than can be gathered", now);
+                }
+            }
+            Fate::Taken | Fate::NoRoom => {}
         }
         Ok(())
     }
@@ -123,12 +139,20 @@ impl Service {
         entry.passed = true;
         match &entry.up {
             Up::Link { link, number } => Fate::Pass(Arc::clone(link), *number),
-            Up::Gather { .. } | Up::Hedge { .. } => Fate::Gathered,
+            Up::Gather { parent, index } => Fate::Gathered(*parent, *index, credit > 0),
+            // It has no window.
+            Up::Hedge { .. } => Fate::Taken,
         }
     }
 
     /// A caller takes more.
-    pub(crate) fn credit_from_caller(&self, link: &Arc<Link>, number: u64, bytes: u32) -> Result<(), Refusal> {
+    pub(crate) fn credit_from_caller(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        number: u64,
+        bytes: u32,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let Some(id) = link.call(number) else { return Ok(()) };
         let stepped = self.table.step(id, |entry| {
             if !entry.is_asked_by(link) {
@@ -137,6 +161,9 @@ impl Service {
             let credit = entry.out_credit.checked_add(bytes).filter(|credit| *credit <= self.config.max_window);
             let Some(credit) = credit else { return Step::Keep(Fate::Violation(self.beyond_credit())) };
             entry.out_credit = credit;
+            if gather::send_on(entry) {
+                return Step::Take;
+            }
             // Before it was handed over it goes with the request.
             Step::Keep(match entry.place.link() {
                 Some(link) => Fate::Pass(Arc::clone(link), id.number(entry.attempt)),
@@ -149,6 +176,10 @@ impl Service {
                 Ok(())
             }
             Stepped::Kept(Fate::Violation(refusal)) => Err(refusal),
+            Stepped::Taken(entry) => {
+                self.gather_done(id, entry, now);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -68,6 +68,7 @@ impl CallsView {
             ("queued", sum(|provider| provider.queued)),
             ("waiting_for_links", service.peers.waiting() as u64),
             ("providers", providers.len() as u64),
+            ("kept_bytes", service.results.bytes()),
         ]
     }
 }

@@ -253,7 +253,9 @@ impl World {
 
     pub fn disconnect(&mut self, a: usize, b: usize) {
         for pair in self.pairs.extract_if(.., |pair| pair.ends == [a, b] || pair.ends == [b, a]) {
-            pair.lanes.iter().for_each(|lane| lane.close());
+            for lane in &pair.lanes {
+                let _bytes = lane.close();
+            }
         }
     }
 
@@ -277,7 +279,7 @@ impl World {
     /// The session of a client ends, as the gateway does it.
     pub fn leave(&mut self, client: usize) {
         let client = &mut self.clients[client];
-        client.lane.close();
+        let _bytes = client.lane.close();
         client.port = None;
         self.realm.session_lost(self.nodes[client.node].peer, client.session);
     }
