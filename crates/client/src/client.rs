@@ -157,7 +157,8 @@ impl Client {
     }
 
     /// Flushes, says goodbye and ends the connection, for all clones. Everything begun later fails; streams end when what
-    /// has arrived is taken. Takes no longer than [`Builder::close_timeout`].
+    /// has arrived is taken. Calls that are open end, those that are executed here too: [`Serving::stop`](crate::Serving::stop)
+    /// lets them come to their end. Takes no longer than [`Builder::close_timeout`].
     ///
     /// Not cancel safe: dropped early, the connection may be closed or not, and will take nothing new.
     ///

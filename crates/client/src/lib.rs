@@ -1,4 +1,4 @@
-//! The Sinew client SDK: publish, subscribe, reconnect.
+//! The Sinew client SDK: publish, subscribe, call, reconnect.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,6 +28,8 @@
 //! * [`Client::subscribe`] and [`Client::subscription`] make a [`Subscription`], a stream of [`Event`]s.
 //! * [`Client::announce`] offers a [`Service`] for as long as its [`Announcement`] lives; [`Client::lookup`] finds who
 //!   provides one, [`Client::services`] lists them, [`Client::watch_services`] tells how they change.
+//! * [`Client::call`] calls a procedure wherever it is served; [`Client::calling`] is the way for deadlines, headers, a strategy, and
+//!   streams in either direction. [`Client::serve`] serves one, for as long as its [`Serving`] lives.
 //! * [`Client::settle`] and [`Subscription::ready`] wait until the other nodes know of the subscriptions.
 //!
 //! # What success means
@@ -39,12 +41,15 @@
 //! | [`Draft::report`] | as many as the report says have it in their queue |
 //! | [`Draft::acked`] | as many as the report says have taken it; at least once |
 //! | [`Client::announce`] | the node holds a lease, and other nodes are being told |
+//! | [`Client::call`] | the procedure was executed, and this is its result |
+//! | [`ServeBuilder::handler`] | the node holds a lease, and calls may come |
 //! | [`Client::settle`] | as many other nodes as it says know of every subscription made before |
 //!
 //! Nothing is lost without a word. A subscriber learns what it missed, in the stream, at the place where it is missing
 //! ([`Event::Lagged`], [`Event::Resumed`]). A publisher learns how many messages a lost connection may have taken with it
 //! ([`ConnectionEvent::Disconnected`], [`FlushError::Disconnected`]), and of a message it awaits the result of, that
-//! nothing is known ([`PublishError::Disconnected`]).
+//! nothing is known ([`PublishError::Disconnected`]). Of each call that fails it is said whether the procedure was executed:
+//! [`CallError::executed`].
 //!
 //! # Bounds
 //!
@@ -53,10 +58,15 @@
 //! application within the [window](SubscriptionBuilder::window) of its subscription, then at the node, under the
 //! subscription's policy.
 //!
+//! As many calls are open at once as [`Builder::max_calls`] says; the others wait in line. A procedure runs as many as its
+//! [concurrency](ServeBuilder::concurrency), and as many wait; what the node sends beyond that is answered as overload. Parts of
+//! arguments, results and streams travel under credit: up to 256 KiB of each wait for whoever takes them, then its sender waits.
+//!
 //! # Tasks
 //!
 //! A client has two tasks on the runtime in which it was connected: one reads and reconnects, one writes. Its handles may be
-//! used from any thread.
+//! used from any thread. A call needs no task at its caller, and one at its provider while it is executed, beside those two: a
+//! handler that takes its time holds up nothing else.
 
 #![warn(missing_docs)]
 

@@ -144,6 +144,8 @@ impl Session {
             tokio::select! {
                 biased;
                 () = shared.stopped.cancelled() => return End::Closed,
+                // Before the reader, which may have something all the time.
+                _ = deadlines.tick(), if calls => calls = shared.expire_calls(tokio::time::Instant::now()),
                 // Before the writer, which often finds out first that the link is gone: the node may have said why.
                 filled = self.reader.fill() => {
                     heard = Instant::now();
@@ -165,7 +167,6 @@ impl Session {
                     deadlines.reset();
                     calls = true;
                 }
-                _ = deadlines.tick(), if calls => calls = shared.expire_calls(tokio::time::Instant::now()),
                 written = &mut self.writing => return self.written(written.ok()).await,
                 _ = beat.tick() => {
                     if heard.elapsed() >= self.idle_timeout {

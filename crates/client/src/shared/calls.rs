@@ -18,8 +18,8 @@ use crate::CallError;
 use crate::calls::{Call, Order, Outcome, Pipe, advance};
 use crate::draft::millis;
 
-/// Time for the node's own answer that a deadline has passed.
-const GRACE: Duration = Duration::from_millis(500);
+/// Time for the other side's own answer that a deadline has passed.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// Open calls of a client on one link, by their number.
 #[derive(Debug, Default)]

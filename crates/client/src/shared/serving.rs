@@ -9,6 +9,7 @@ use sinew_wire::call::{Flags, INITIAL_WINDOW, Reply, Request, Status, refused_bo
 use sinew_wire::{Control, Headers, ProviderHealth, Refusal};
 use tokio::time::Instant;
 
+use super::calls::GRACE;
 use super::{MAX_BATCH_BYTES, Phase, Sent, Shared, State};
 use crate::calls::Pipe;
 use crate::serve::{Admitted, Incoming, Procedure, Served, Stop, WINDOW};
@@ -63,8 +64,12 @@ impl Serving {
 impl Shared {
     /// A call has come.
     pub(super) fn requested(self: &Arc<Self>, link: u64, request: &Request<'_>) -> Result<(), String> {
+        let now = Instant::now();
+        // Copied before the lock is taken.
+        let headers = Bytes::copy_from_slice(request.headers.as_bytes());
+        let body = Bytes::copy_from_slice(request.body);
         let (started, watch) = self.with(|state| {
-            let started = state.requested(link, request, Instant::now())?;
+            let started = state.requested(link, request, headers, body, now)?;
             let watch = started.is_some() && !std::mem::replace(&mut state.calls.watched, true);
             Ok::<_, String>((started, watch))
         })?;
@@ -132,7 +137,14 @@ impl Shared {
 type Started = Option<(Arc<Procedure>, Incoming)>;
 
 impl State {
-    fn requested(&mut self, link: u64, request: &Request<'_>, now: Instant) -> Result<Started, String> {
+    fn requested(
+        &mut self,
+        link: u64,
+        request: &Request<'_>,
+        headers: Bytes,
+        body: Bytes,
+        now: Instant,
+    ) -> Result<Started, String> {
         if self.serving.open.contains_key(&request.call) {
             return Err("a call has the number of another that is open".to_owned());
         }
@@ -156,8 +168,8 @@ impl State {
             until,
             caller: request.caller,
             extra_credit: window.saturating_sub(INITIAL_WINDOW),
-            headers: Bytes::copy_from_slice(request.headers.as_bytes()),
-            body: Bytes::copy_from_slice(request.body),
+            headers,
+            body,
         };
         let started = match procedure.admit(call) {
             Admitted::Start(call) => Some((procedure, call)),
@@ -188,10 +200,14 @@ impl State {
         !self.serving.open.is_empty()
     }
 
-    /// Stops the calls whose time is up.
-    pub(super) fn expire_served(&self, now: Instant) {
-        for call in self.serving.open.values().filter(|call| call.until <= now) {
-            call.pipe.end(Stop::Late);
-        }
+    /// Stops the calls whose time is up. The task of each answers and forgets it; if there is none any more, because a handler
+    /// has panicked where it was dropped, it is forgotten here.
+    pub(super) fn expire_served(&mut self, now: Instant) {
+        self.serving.open.retain(|_, call| {
+            if call.until <= now {
+                call.pipe.end(Stop::Late);
+            }
+            now.saturating_duration_since(call.until) < GRACE
+        });
     }
 }
