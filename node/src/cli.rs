@@ -1,6 +1,7 @@
 //! The command line: every flag, its variable, its help.
 
 mod calls;
+mod operate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 use sinew_node::{Address, parse_duration, parse_size};
 
 pub(crate) use calls::{BenchCall, BenchServe, Call, Serve, Strategy};
+pub(crate) use operate::{Check, Doctor, Man};
 
 const AFTER_HELP: &str = "\
 Every flag has an environment variable: SINEW_ and its name (--data-dir is SINEW_DATA_DIR). A flag beats the \
@@ -95,6 +97,10 @@ pub(crate) enum Command {
     Svc(Svc),
     /// Ask a node whether it is ready: exit code 0 or 1
     Healthcheck(Healthcheck),
+    /// Ask a node how it fares, as a plugin of Nagios: exit code 0, 1, 2 or 3
+    Check(Check),
+    /// Look for what keeps the node of this host from working well, and say what mends it
+    Doctor(Doctor),
     /// Make and show identities
     #[command(subcommand)]
     Key(Key),
@@ -106,6 +112,8 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page, or write those of all commands
+    Man(Man),
     /// Print the version
     Version,
 }

@@ -75,7 +75,8 @@ fn words(error: &anyhow::Error) -> String {
     words
 }
 
-fn code_of(error: &anyhow::Error) -> Code {
+/// The exit code of an error, wherever in its causes it is.
+pub(crate) fn code_of(error: &anyhow::Error) -> Code {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.code;

@@ -24,7 +24,7 @@ pub(crate) async fn run(check: Healthcheck, common: Common, output: Output) -> a
 }
 
 /// The failing checks in words.
-fn failing(report: &Value) -> String {
+pub(super) fn failing(report: &Value) -> String {
     let rows = report["failing"].as_array().map(Vec::as_slice).unwrap_or_default();
     let words =
         |row: &Value| format!("{}: {}", row["check"].as_str().unwrap_or("?"), row["reason"].as_str().unwrap_or("?"));

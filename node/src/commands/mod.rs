@@ -3,11 +3,14 @@
 mod admin;
 mod bench;
 mod call;
+mod check;
 mod completions;
 mod config;
 pub(crate) mod connect;
+mod doctor;
 mod healthcheck;
 mod key;
+mod man;
 mod payload;
 mod peers;
 mod publish;
@@ -36,6 +39,7 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
     match command {
         Command::Up(up) => return up::run(&up, &common, matches, output),
         Command::Completions { shell } => return completions::run(shell),
+        Command::Man(man) => return man::run(&man, output),
         Command::Version => return version::run(output),
         Command::Config(command) => return config::run(&command, matches, output),
         _ => logging::client(&common)?,
@@ -50,11 +54,13 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
         Command::Bench(Bench::Pub(publish)) => bench::publish::run(&publish, &common, output),
         Command::Bench(Bench::Sub(subscribe)) => bench::subscribe::run(&subscribe, &common, output),
         Command::Healthcheck(check) => block_on(healthcheck::run(check, common, output)),
+        Command::Check(check) => block_on(check::run(check, common, output)),
+        Command::Doctor(doctor) => block_on(doctor::run(doctor, common, matches, output)),
         Command::Peers(peers) => block_on(peers::run(peers, common, output)),
         Command::Topics(topics) => block_on(topics::run(topics, common, output)),
         Command::Svc(command) => block_on(services::run(command, common, output)),
         Command::Key(command) => key::run(&command, &common, output),
-        Command::Up(_) | Command::Completions { .. } | Command::Version | Command::Config(_) => Ok(Code::Ok),
+        Command::Up(_) | Command::Completions { .. } | Command::Man(_) | Command::Version | Command::Config(_) => Ok(Code::Ok),
     }
 }
 
