@@ -315,3 +315,44 @@ async fn a_node_that_restarts_gets_its_procedures_back() {
     .await;
     soon("a result", caller.call("hang", "")).await.expect("has a result");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_storm_of_calls_that_nobody_waited_for_all_places_are_free() {
+    let (_dir, node) = node().await;
+    let (provider, caller) = (connect(&node, 1).await, connect(&node, 0).await);
+    let serving = provider
+        .serve("mixed")
+        .handler(async |request: Request| match request.body.first() {
+            Some(0) => std::future::pending().await,
+            Some(1) => panic!("on purpose"),
+            Some(2) => Ok(vec![2; 200_000]),
+            _ => Ok(request.body.to_vec()),
+        })
+        .await
+        .expect("is served");
+    let calls = stream::iter(0..2_000_u32).for_each_concurrent(300, |n| {
+        let caller = &caller;
+        async move {
+            let body = vec![(n % 5) as u8; if n % 7 == 0 { 150_000 } else { 10 }];
+            let call = caller.calling("mixed").deadline(Duration::from_millis(300)).send(body);
+            match tokio::time::timeout(Duration::from_micros(u64::from(n) * 37 % 20_000), call).await {
+                Ok(Ok(reply)) => assert!(n % 5 >= 2 && !reply.body.is_empty()),
+                Ok(Err(CallError::Panicked(_))) => assert_eq!(n % 5, 1),
+                Ok(Err(CallError::TimedOut { .. } | CallError::Overloaded { .. })) | Err(_) => {}
+                Ok(Err(error)) => panic!("{n}: {error}"),
+            }
+        }
+    });
+    soon("the storm", calls).await;
+    let idle = async {
+        while serving.open_calls() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of what was cancelled", idle).await;
+    // As many as a client may have open, here and at the node.
+    let calls = (0..256).map(|_| caller.call("mixed", "x"));
+    for result in soon("the calm", futures::future::join_all(calls)).await {
+        assert_eq!(result.expect("has a result").body, "x");
+    }
+}
