@@ -60,7 +60,9 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
         Command::Topics(topics) => block_on(topics::run(topics, common, output)),
         Command::Svc(command) => block_on(services::run(command, common, output)),
         Command::Key(command) => key::run(&command, &common, output),
-        Command::Up(_) | Command::Completions { .. } | Command::Man(_) | Command::Version | Command::Config(_) => Ok(Code::Ok),
+        Command::Up(_) | Command::Completions { .. } | Command::Man(_) | Command::Version | Command::Config(_) => {
+            Ok(Code::Ok)
+        }
     }
 }
 
