@@ -17,9 +17,9 @@ use sinew_wire::call::{CallFrame, Data, DataFlags, Flags, Reply, Request, Status
 use sinew_wire::{FrameHeader, FrameLimits, HEADER_LEN, Headers, PeerId, Procedure, ProviderHealth, Refusal, Serve};
 use tokio::sync::Notify;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited too long for {what}"),
@@ -28,7 +28,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// What all nodes know of each other, at once.
 #[derive(Clone, Default)]
-pub struct Realm(Arc<Mutex<Leases>>);
+pub(crate) struct Realm(Arc<Mutex<Leases>>);
 
 #[derive(Default)]
 struct Leases {
@@ -51,16 +51,23 @@ struct Row {
 }
 
 impl Realm {
-    pub fn session_lost(&self, node: PeerId, session: u64) {
+    pub(crate) fn session_lost(&self, node: PeerId, session: u64) {
         self.0.lock().end(node, |row| row.session == session);
     }
 
     /// From now on nobody hears of what changes, until it is forgotten.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.0.lock().frozen = true;
     }
 
-    pub fn forgotten(&self) -> usize {
+    /// From now on everybody hears of it again.
+    pub(crate) fn thaw(&self) {
+        let mut leases = self.0.lock();
+        leases.frozen = false;
+        leases.changed();
+    }
+
+    pub(crate) fn forgotten(&self) -> usize {
         self.0.lock().forgotten
     }
 }
@@ -99,9 +106,9 @@ impl Leases {
     }
 }
 
-pub struct NodeDirectory {
-    pub realm: Realm,
-    pub node: PeerId,
+pub(crate) struct NodeDirectory {
+    pub(crate) realm: Realm,
+    pub(crate) node: PeerId,
 }
 
 impl Directory for NodeDirectory {
@@ -182,20 +189,20 @@ impl Directory for NodeDirectory {
 }
 
 /// A node of the realm.
-pub struct Node {
-    pub peer: PeerId,
-    pub calls: Calls,
-    pub budget: Arc<Budget>,
-    pub metrics: Metrics,
+pub(crate) struct Node {
+    pub(crate) peer: PeerId,
+    pub(crate) calls: Calls,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) metrics: Metrics,
 }
 
 /// A client of a node, as the tests play it.
-pub struct Client {
-    pub session: u64,
-    pub owner: Owner,
-    pub node: usize,
-    pub lane: Arc<Lane>,
-    pub port: Option<Port>,
+pub(crate) struct Client {
+    pub(crate) session: u64,
+    pub(crate) owner: Owner,
+    pub(crate) node: usize,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) port: Option<Port>,
 }
 
 /// Both directions of a link between two nodes.
@@ -208,19 +215,19 @@ struct Pair {
 
 /// Nodes, their links, and their clients.
 #[derive(Default)]
-pub struct World {
-    pub realm: Realm,
-    pub nodes: Vec<Node>,
-    pub clients: Vec<Client>,
+pub(crate) struct World {
+    pub(crate) realm: Realm,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Client>,
     pairs: Vec<Pair>,
 }
 
-pub fn peer(n: u8) -> PeerId {
+pub(crate) fn peer(n: u8) -> PeerId {
     PeerId::from_public_key([n; 32])
 }
 
 impl World {
-    pub fn new(nodes: u8, config: &CallsConfig) -> Self {
+    pub(crate) fn new(nodes: u8, config: &CallsConfig) -> Self {
         let mut world = Self::default();
         for n in 0..nodes {
             world.add_node(200 + n, config.clone());
@@ -233,7 +240,7 @@ impl World {
         world
     }
 
-    pub fn add_node(&mut self, n: u8, config: CallsConfig) -> usize {
+    pub(crate) fn add_node(&mut self, n: u8, config: CallsConfig) -> usize {
         let metrics = Metrics::new(&mut Registry::default());
         let budget = Arc::new(Budget::new(64 << 20));
         let directory = NodeDirectory { realm: self.realm.clone(), node: peer(n) };
@@ -242,7 +249,7 @@ impl World {
         self.nodes.len() - 1
     }
 
-    pub fn connect(&mut self, a: usize, b: usize) {
+    pub(crate) fn connect(&mut self, a: usize, b: usize) {
         let lanes = [Lane::new(4 << 20), Lane::new(4 << 20)];
         let port = |from: usize, to: usize, lane: &Arc<Lane>| {
             Some(self.nodes[from].calls.node(self.nodes[to].peer, Arc::clone(lane)))
@@ -251,7 +258,7 @@ impl World {
         self.pairs.push(Pair { ends: [a, b], lanes, ports });
     }
 
-    pub fn disconnect(&mut self, a: usize, b: usize) {
+    pub(crate) fn disconnect(&mut self, a: usize, b: usize) {
         for pair in self.pairs.extract_if(.., |pair| pair.ends == [a, b] || pair.ends == [b, a]) {
             for lane in &pair.lanes {
                 let _bytes = lane.close();
@@ -259,15 +266,15 @@ impl World {
         }
     }
 
-    pub fn is_connected(&self, a: usize, b: usize) -> bool {
+    pub(crate) fn is_connected(&self, a: usize, b: usize) -> bool {
         self.pairs.iter().any(|pair| pair.ends == [a, b] || pair.ends == [b, a])
     }
 
-    pub fn client(&mut self, node: usize) -> usize {
+    pub(crate) fn client(&mut self, node: usize) -> usize {
         self.client_with(node, 4 << 20)
     }
 
-    pub fn client_with(&mut self, node: usize, lane: usize) -> usize {
+    pub(crate) fn client_with(&mut self, node: usize, lane: usize) -> usize {
         let session = self.clients.len() as u64 + 1;
         let lane = Lane::new(lane);
         let owner = Owner { session, peer: peer(session as u8), instance: session };
@@ -277,56 +284,56 @@ impl World {
     }
 
     /// The session of a client ends, as the gateway does it.
-    pub fn leave(&mut self, client: usize) {
+    pub(crate) fn leave(&mut self, client: usize) {
         let client = &mut self.clients[client];
         let _bytes = client.lane.close();
         client.port = None;
         self.realm.session_lost(self.nodes[client.node].peer, client.session);
     }
 
-    pub fn serve(&self, client: usize, name: &str, procedure: Procedure) {
+    pub(crate) fn serve(&self, client: usize, name: &str, procedure: Procedure) {
         let Client { owner, node, .. } = &self.clients[client];
         let serve = Serve { lease: 1, name: name.to_owned(), ttl_ms: 0, metadata: Vec::new(), procedure };
         self.nodes[*node].calls.serve(*owner, serve).expect("is granted");
     }
 
     /// A provider of `name` at a node.
-    pub fn provider(&mut self, node: usize, name: &str, procedure: Procedure) -> usize {
+    pub(crate) fn provider(&mut self, node: usize, name: &str, procedure: Procedure) -> usize {
         let client = self.client(node);
         self.serve(client, name, procedure);
         client
     }
 
-    pub fn try_send(&mut self, client: usize, frame: &CallFrame<'_>) -> Result<(), Refusal> {
+    pub(crate) fn try_send(&mut self, client: usize, frame: &CallFrame<'_>) -> Result<(), Refusal> {
         let mut out = BytesMut::new();
         frame.encode(&mut out);
         let port = self.clients[client].port.as_mut().expect("is connected");
         port.frame(&out[HEADER_LEN..], Instant::now())
     }
 
-    pub fn send(&mut self, client: usize, frame: &CallFrame<'_>) {
+    pub(crate) fn send(&mut self, client: usize, frame: &CallFrame<'_>) {
         self.try_send(client, frame).expect("breaks no rule");
     }
 
-    pub fn call(&mut self, client: usize, number: u64, name: &str, body: &[u8]) {
+    pub(crate) fn call(&mut self, client: usize, number: u64, name: &str, body: &[u8]) {
         self.send(client, &CallFrame::Request(Request { body, ..request(number, name) }));
     }
 
-    pub fn answer(&mut self, provider: usize, call: u64, status: Status, body: &[u8]) {
+    pub(crate) fn answer(&mut self, provider: usize, call: u64, status: Status, body: &[u8]) {
         self.send(provider, &CallFrame::Reply(Reply { body, ..Reply::failure(call, status, "") }));
     }
 
     /// Lets everything pass that waits between nodes.
-    pub fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while (0..self.pairs.len()).any(|pair| self.pump_one(pair, 0) | self.pump_one(pair, 1)) {}
     }
 
-    pub fn pairs(&self) -> usize {
+    pub(crate) fn pairs(&self) -> usize {
         self.pairs.len()
     }
 
     /// Lets pass what waits in one direction of a link. Whether there was something.
-    pub fn pump_one(&mut self, pair: usize, from: usize) -> bool {
+    pub(crate) fn pump_one(&mut self, pair: usize, from: usize) -> bool {
         let Pair { lanes, ports, .. } = &mut self.pairs[pair];
         let frames = frames(&lanes[from]);
         let port = ports[1 - from].as_mut().expect("is up");
@@ -337,7 +344,7 @@ impl World {
     }
 
     /// Pumps until the tasks have nothing to do any more.
-    pub async fn calm(&mut self) {
+    pub(crate) async fn calm(&mut self) {
         for _ in 0..10 {
             self.pump();
             tokio::task::yield_now().await;
@@ -346,13 +353,13 @@ impl World {
     }
 
     /// What a client has got, after all has passed.
-    pub async fn got(&mut self, client: usize) -> Vec<Frame> {
+    pub(crate) async fn got(&mut self, client: usize) -> Vec<Frame> {
         self.calm().await;
         frames(&self.clients[client].lane)
     }
 
     /// The next frame for a client, waited for.
-    pub async fn next(&mut self, client: usize) -> Frame {
+    pub(crate) async fn next(&mut self, client: usize) -> Frame {
         let begun = Instant::now();
         loop {
             let mut got = self.got(client).await;
@@ -366,7 +373,7 @@ impl World {
     }
 
     /// Nothing is left of any call.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         for node in &self.nodes {
             assert_eq!(node.calls.open(), 0, "no call is left");
             assert_eq!(node.budget.used(), 0, "no memory is held");
@@ -384,30 +391,30 @@ impl World {
 
 /// The body of a call frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(pub Vec<u8>);
+pub(crate) struct Frame(pub(crate) Vec<u8>);
 
 impl Frame {
-    pub fn frame(&self) -> CallFrame<'_> {
+    pub(crate) fn frame(&self) -> CallFrame<'_> {
         CallFrame::decode(&self.0).expect("is a frame")
     }
 
-    pub fn request(&self) -> Request<'_> {
+    pub(crate) fn request(&self) -> Request<'_> {
         let CallFrame::Request(request) = self.frame() else { panic!("no request: {:?}", self.frame()) };
         request
     }
 
-    pub fn reply(&self) -> Reply<'_> {
+    pub(crate) fn reply(&self) -> Reply<'_> {
         let CallFrame::Reply(reply) = self.frame() else { panic!("no reply: {:?}", self.frame()) };
         reply
     }
 
-    pub fn data(&self) -> Data<'_> {
+    pub(crate) fn data(&self) -> Data<'_> {
         let CallFrame::Data(data) = self.frame() else { panic!("no data: {:?}", self.frame()) };
         data
     }
 }
 
-pub fn frames(lane: &Lane) -> Vec<Frame> {
+pub(crate) fn frames(lane: &Lane) -> Vec<Frame> {
     let mut chunks = Vec::new();
     lane.collect(&mut chunks, usize::MAX);
     let bytes = chunks.concat();
@@ -422,7 +429,7 @@ pub fn frames(lane: &Lane) -> Vec<Frame> {
     frames
 }
 
-pub fn request(call: u64, name: &str) -> Request<'_> {
+pub(crate) fn request(call: u64, name: &str) -> Request<'_> {
     Request {
         call,
         flags: Flags::default(),
@@ -440,10 +447,10 @@ pub fn request(call: u64, name: &str) -> Request<'_> {
     }
 }
 
-pub fn data(call: u64, flags: DataFlags, body: &[u8]) -> CallFrame<'_> {
+pub(crate) fn data(call: u64, flags: DataFlags, body: &[u8]) -> CallFrame<'_> {
     CallFrame::Data(Data { call, flags, body })
 }
 
-pub fn idempotent() -> Procedure {
+pub(crate) fn idempotent() -> Procedure {
     Procedure { idempotent: true, ..Procedure::default() }
 }
