@@ -144,7 +144,7 @@ impl Service {
         picks: &[(Pick, PeerId)],
         now: Instant,
     ) -> Option<Vec<Option<CallId>>> {
-        let Some(memory) = self.budget.try_reserve(0) else { return None };
+        let memory = self.budget.try_reserve(0)?;
         let call = |index| {
             let made = self.table.with(id, attempt, |entry| self.one_of_many(entry, (id, index), procedure, now));
             made.and_then(|made| self.table.insert(made).ok())
