@@ -45,7 +45,8 @@ pub struct DiscoveryConfig {
     pub watchers: usize,
     /// Most changed names that wait for one watcher. Beyond it the watcher begins anew. Default 1,024.
     pub watch_backlog: usize,
-    /// Questions of one node answered in a second; and as many at once as half of it. Default 2,000.
+    /// Questions of one node answered in a second; and as many at once as half of it. Who is refused asks again, four times
+    /// within a second. Default 2,000.
     pub asks_per_second: u32,
 }
 

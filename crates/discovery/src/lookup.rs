@@ -1,7 +1,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use rand::RngExt;
 use sinew_overlay::{DhtError, Overlay, Purpose, RequestError};
 use sinew_registry::check_name;
 use sinew_wire::{Limit, LookupOutcome, PeerId, Refusal};
@@ -16,6 +18,10 @@ use crate::shared::{Counts, Shared};
 
 /// Pages taken from one node for one look-up.
 const MAX_PAGES: usize = 8;
+
+/// How long a node is left alone that has refused a question, before it is asked again; half of it at least.
+const PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
 
 /// Details of one name on their way: whoever asks for them meanwhile waits for the same ones.
 pub(crate) struct Flight {
@@ -220,8 +226,7 @@ impl Shared {
             let start = u32::try_from(instances.len()).unwrap_or(u32::MAX);
             let question = Question::Instances { name: name.as_ref().to_owned(), start, max: max as u32 };
             let limit = self.config.fetch_timeout.saturating_sub(begun.elapsed());
-            let answer =
-                overlay.request(node, Purpose::Discovery, question.encode(), limit).await.map_err(Failure::of)?;
+            let answer = patient_request(overlay, node, question.encode(), limit).await.map_err(Failure::of)?;
             let page = Answer::decode(&answer, node, name, max).map_err(|bad| {
                 Counts::count(&self.counts.answers_refused);
                 debug!(%node, ?bad, "a node gave an answer about a service that is none");
@@ -234,6 +239,28 @@ impl Shared {
             }
         }
         Ok(instances)
+    }
+}
+
+/// Asks a node, and again after a pause when it refuses: it answers so many questions in a second, and a look-up has time. Also
+/// when the connection went away under the question, as one of two does when they are one too many.
+async fn patient_request(
+    overlay: &Overlay,
+    node: PeerId,
+    question: Bytes,
+    limit: Duration,
+) -> Result<Bytes, RequestError> {
+    let begun = Instant::now();
+    let mut pauses = PAUSES.iter();
+    loop {
+        let left = limit.saturating_sub(begun.elapsed());
+        let answer = overlay.request(node, Purpose::Discovery, question.clone(), left).await;
+        let Err(RequestError::Refused | RequestError::Busy | RequestError::Lost) = answer else { return answer };
+        let left = limit.saturating_sub(begun.elapsed());
+        let Some(pause) = pauses.next().filter(|pause| **pause < left) else { return answer };
+        // Who was refused together does not come again together.
+        let share = rand::rng().random_range(0.5..=1.0);
+        tokio::time::sleep(pause.mul_f64(share)).await;
     }
 }
 

@@ -350,7 +350,7 @@ async fn beside_a_bare_one(config: DiscoveryConfig) -> (Node, Bare) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_none_are_refused_and_counted() {
-    let limits = DiscoveryConfig { fetch_timeout: Duration::from_millis(400), cache_ttl: Duration::ZERO, ..config() };
+    let limits = DiscoveryConfig { fetch_timeout: Duration::from_millis(1500), cache_ttl: Duration::ZERO, ..config() };
     let (node, mut bare) = beside_a_bare_one(limits).await;
     node.discovery.remote_changed(bare.id(), "echo", Some(1));
     let bad = [
@@ -371,7 +371,12 @@ async fn answers_that_are_none_are_refused_and_counted() {
         assert!(matches!(outcome, LookupOutcome::Refused(Refusal::Unavailable(_))), "{outcome:?}");
     }
     assert_eq!(node.discovery.stats().answers_refused, count);
-    let (outcome, ()) = tokio::join!(node.lookup("echo"), async { drop(bare.ask().await) });
+    // One that refuses, each of the five times that it is asked.
+    let (outcome, ()) = tokio::join!(node.lookup("echo"), async {
+        for _ in 0..5 {
+            drop(bare.ask().await);
+        }
+    });
     assert!(matches!(outcome, LookupOutcome::Refused(Refusal::Unavailable(_))), "{outcome:?}");
     // One that never answers.
     let (outcome, _unanswered) = tokio::join!(node.lookup("echo"), bare.ask());
@@ -455,6 +460,22 @@ async fn questions_that_are_none_and_too_many_are_refused() {
     let stats = node.discovery.stats();
     assert_eq!(stats.asks_refused as usize, refused + 4);
     assert_eq!(stats.asks_answered as usize, 102 - refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_much_at_once_gets_its_answers_all_the_same() {
+    let there = Node::start(&[], DiscoveryConfig { asks_per_second: 40, ..config() }).await;
+    let here = Node::start(&there.overlay.listen_addresses(), config()).await;
+    here.connected(1).await;
+    // Twenty are answered at once.
+    let names: Vec<String> = (0..30).map(|n| format!("many.{n}")).collect();
+    for (name, session) in names.iter().zip(1..) {
+        there.announce(session, name);
+        here.discovery.remote_changed(there.id(), name, Some(1));
+    }
+    let looking = futures::future::join_all(names.iter().map(|name| here.found(name)));
+    assert!(soon("all of them", looking).await.iter().all(|found| found.len() == 1));
+    assert!(there.discovery.stats().asks_refused > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
