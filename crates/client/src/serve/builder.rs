@@ -77,7 +77,21 @@ impl ServeBuilder {
         self
     }
 
-    /// Lets the nodes of callers keep results.
+    /// Lets the nodes of callers keep results, and has equal calls that are under way at the same time executed once. Of two calls
+    /// with the same argument, and the same values of the headers named, the second one gets the result of the first.
+    ///
+    /// ```
+    /// use sinew_client::CachePolicy;
+    ///
+    /// # fn example(procedure: sinew_client::ServeBuilder) -> sinew_client::ServeBuilder {
+    /// procedure.cache(CachePolicy {
+    ///     ttl_ms: 5_000,
+    ///     negative_ttl_ms: 500,
+    ///     max_bytes: 64 << 10,
+    ///     vary: vec!["language".to_owned()],
+    /// })
+    /// # }
+    /// ```
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.procedure.cache = Some(policy);
         self
