@@ -235,7 +235,8 @@ impl CallBuilder {
     ///
     /// Waits while the client is not connected, and while as many calls are open as may be
     /// ([`Builder::max_calls`](crate::Builder::max_calls)), all within the deadline. When the connection is lost, a call that was
-    /// not sent, or is [idempotent](CallBuilder::idempotent), is sent again within the deadline.
+    /// not sent, or is [idempotent](CallBuilder::idempotent), is sent again within the deadline. So is one that a node refuses
+    /// because it is shutting down, as soon as the client has found another node.
     ///
     /// Dropped early, the call is cancelled: on its way, in the queue, and at the provider, whose handler is dropped. It may have
     /// been executed.

@@ -116,6 +116,13 @@ impl Order<'_> {
             let open = self.open(handle, maybe_executed).await?;
             let mut intake = open.intake();
             match open.answered(&mut intake, self.body.clone()).await {
+                Ok(Err(CallError::Refused(Refusal::Draining))) => {
+                    // It was not executed, and there is another node soon, or this one again.
+                    let link = open.pipe.link;
+                    drop(open);
+                    let gone = timeout_at(self.until, handle.shared().link_gone(link)).await;
+                    gone.map_err(|_| CallError::Refused(Refusal::Draining))?;
+                }
                 Ok(result) => return result,
                 Err(written) => {
                     let again = !written || self.options.flags.contains(Flags::IDEMPOTENT);

@@ -116,6 +116,18 @@ impl Shared {
         }
     }
 
+    /// Waits until the link of this number is gone. Cancel safe.
+    pub(crate) async fn link_gone(&self, link: u64) {
+        loop {
+            // Told of every end of a link.
+            let room = self.call_room();
+            if self.state.lock().link != link {
+                return;
+            }
+            room.await;
+        }
+    }
+
     /// Its caller does not want it any more.
     pub(crate) fn cancel_call(&self, call: &Call) {
         self.with(|state| {

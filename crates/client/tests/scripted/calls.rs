@@ -325,6 +325,31 @@ async fn calls_wait_for_the_connection_and_idempotent_ones_are_sent_again() {
 }
 
 #[tokio::test]
+async fn what_a_node_refuses_because_it_ends_goes_to_the_next_one() {
+    let mut node = Node::on_unix().await;
+    let (client, mut peer) = node.connected().await;
+    let draining = refused_body(&Refusal::Draining);
+    let brief = client.calling("brief").deadline(Duration::from_millis(50)).send("");
+    let mut call = Box::pin(client.call("a", ""));
+    let (brief, waits, ()) = tokio::join!(brief, is_pending(&mut call), async {
+        for _ in 0..2 {
+            let asked = peer.next_request().await;
+            peer.fail(asked.call, Status::Refused, 0, &draining).await;
+        }
+    });
+    assert!(waits);
+    assert_eq!(brief, Err(CallError::Refused(Refusal::Draining)), "there was no other one in time");
+    let ending = peer.goodbye(Refusal::Draining).await;
+    let (result, ()) = tokio::join!(soon("the call", call), async {
+        let mut peer = node.accept().await;
+        let asked = peer.next_request().await;
+        peer.answer(asked.call, b"from the next").await;
+    });
+    assert_eq!(result.expect("has a result").body, "from the next");
+    drop(ending);
+}
+
+#[tokio::test]
 async fn a_closed_client_calls_nobody() {
     let mut node = Node::on_unix().await;
     let (client, mut peer) = node.connected().await;
