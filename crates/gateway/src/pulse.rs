@@ -2,21 +2,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sinew_link::Probe;
+use sinew_link::{Lane, LinkReader, Probe};
+use sinew_mesh::writer::Wrote;
 use sinew_wire::Refusal;
 use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How often a client that has calls to answer is looked after.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
 
 /// After so long without a word it is asked for one, and its host whether it is there at all.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Looks after a client while it has calls to answer: who has sent them wants to know soon that it is dead. Costs nothing while
-/// there are none.
+/// Looks after a client while it has calls to answer: who has sent them wants to know soon that it is dead.
+///
+/// A client that has had nothing to answer for a while is asked before it gets the next call: one round trip for that one, and if the
+/// client is dead, the call was certainly not executed.
+///
+/// Costs nothing while nobody calls the client.
 pub(crate) struct Pulse {
     awake: Arc<Awake>,
+    lane: Arc<Lane>,
     ticks: Interval,
     probe: Option<Probe>,
     /// The network says that nobody is there any more.
@@ -25,20 +31,34 @@ pub(crate) struct Pulse {
     asked: Option<Instant>,
     /// After so long without one it is given up.
     limit: Duration,
+    /// The lane is guarded.
+    guarded: bool,
 }
 
 /// Whether the client is looked after. Shared with the writer of its link.
 #[derive(Debug, Default)]
 pub(crate) struct Awake {
     is_awake: AtomicBool,
+    /// A call waits until the client has shown that it is there.
+    is_waiting: AtomicBool,
     stirred: Notify,
 }
 
 impl Awake {
-    /// Calls have gone out to the client.
-    pub(crate) fn stir(&self) {
-        if !self.is_awake.swap(true, Ordering::AcqRel) {
-            self.stirred.notify_one();
+    /// The writer of the link has done something.
+    pub(crate) fn note(&self, wrote: Wrote) {
+        match wrote {
+            Wrote::Sent { calls: 0, .. } => {}
+            Wrote::Sent { .. } => {
+                if !self.is_awake.swap(true, Ordering::AcqRel) {
+                    self.stirred.notify_one();
+                }
+            }
+            Wrote::Held => {
+                self.is_waiting.store(true, Ordering::Release);
+                self.is_awake.store(true, Ordering::Release);
+                self.stirred.notify_one();
+            }
         }
     }
 }
@@ -55,16 +75,26 @@ pub(crate) enum Beat {
 }
 
 impl Pulse {
-    pub(crate) fn new(awake: Arc<Awake>, probe: Option<Probe>, limit: Duration) -> Self {
+    pub(crate) fn new(awake: Arc<Awake>, lane: Arc<Lane>, probe: Option<Probe>, limit: Duration) -> Self {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { awake, ticks, probe, closed: false, asked: None, limit }
+        Self { awake, lane, ticks, probe, closed: false, asked: None, limit, guarded: false }
     }
 
     /// The client is going to serve calls, and alive.
-    pub(crate) fn learn(&mut self) {
-        if let Some(probe) = &mut self.probe {
-            probe.learn();
+    pub(crate) fn serves(&mut self, reader: &LinkReader) {
+        // Where the system tells of a dead one, it need not be asked.
+        if let (Some(probe), Some(rtt), false) = (&mut self.probe, reader.rtt(), self.guarded) {
+            probe.learn(rtt);
+            self.guarded = true;
+            self.lane.guard(guard_after(rtt));
+        }
+    }
+
+    /// The client has said something.
+    pub(crate) fn heard(&self, now: Instant) {
+        if self.guarded {
+            self.lane.heard(now);
         }
     }
 
@@ -72,8 +102,7 @@ impl Pulse {
     pub(crate) async fn due(&mut self) {
         if !self.awake.is_awake.load(Ordering::Acquire) {
             self.awake.stirred.notified().await;
-            self.ticks.reset();
-            return;
+            return self.ticks.reset();
         }
         let probe = &self.probe;
         let closed = async {
@@ -83,36 +112,42 @@ impl Pulse {
             }
         };
         tokio::select! {
+            () = self.awake.stirred.notified() => {}
             _ = self.ticks.tick() => {}
             () = closed => self.closed = true,
         }
     }
 
-    /// `open`: how many calls the client has to answer. `heard`: when it was heard last.
+    /// What is to be done about the client. `open`: how many calls it has to answer. `heard`: when it was heard last.
     pub(crate) fn look(&mut self, open: impl Fn() -> usize, heard: Instant, now: Instant) -> Beat {
         let silence = now.saturating_duration_since(heard);
         let closed = std::mem::take(&mut self.closed);
-        if !self.is_wanted(open) || silence < QUIET {
+        let waiting = self.awake.is_waiting.swap(false, Ordering::AcqRel) && self.lane.is_held();
+        // What it has said since is the answer.
+        self.asked = self.asked.filter(|asked| *asked >= heard);
+        if !(waiting || self.is_wanted(open)) || (silence < QUIET && !waiting && self.asked.is_none()) {
             self.asked = None;
             if let Some(probe) = &mut self.probe {
                 probe.heard();
             }
             return Beat::Fine;
         }
-        if closed {
-            return Beat::Gone(Refusal::Protocol("its host says that nobody is there".to_owned()));
+        match self.asked {
+            Some(_) if closed => Beat::Gone(Refusal::Protocol("its host says that nobody is there".to_owned())),
+            // Who was stopped itself for a while has heard nobody: the time counts from the question.
+            Some(asked) if now.saturating_duration_since(asked) >= self.limit.saturating_sub(QUIET) => {
+                Beat::Gone(Refusal::Idle(silence.as_millis() as u64))
+            }
+            Some(_) => Beat::Fine,
+            None => {
+                self.asked = Some(now);
+                if let Some(probe) = &mut self.probe {
+                    probe.heard();
+                    probe.ask();
+                }
+                Beat::Ask
+            }
         }
-        // Who was stopped itself for a while has heard nobody: the time counts from the question.
-        if let Some(asked) = self.asked.filter(|asked| *asked >= heard) {
-            let given_up = now.saturating_duration_since(asked) >= self.limit.saturating_sub(QUIET);
-            return if given_up { Beat::Gone(Refusal::Idle(silence.as_millis() as u64)) } else { Beat::Fine };
-        }
-        self.asked = Some(now);
-        if let Some(probe) = &mut self.probe {
-            probe.heard();
-            probe.ask();
-        }
-        Beat::Ask
     }
 
     fn is_wanted(&self, open: impl Fn() -> usize) -> bool {
@@ -129,6 +164,11 @@ impl Pulse {
     }
 }
 
+/// A round trip more is nothing beside the pause that was before.
+fn guard_after(rtt: Duration) -> Duration {
+    rtt.saturating_mul(20).clamp(Duration::from_millis(5), Duration::from_secs(5))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_client_is_asked_and_given_up() {
-        let mut pulse = Pulse::new(Arc::default(), None, LIMIT);
+        let mut pulse = Pulse::new(Arc::default(), Lane::new(1), None, LIMIT);
         let start = Instant::now();
         let mut look = |open: usize, heard, now| pulse.look(|| open, after(start, heard), after(start, now));
         assert_eq!(look(1, 0, 399), Beat::Fine);
@@ -159,15 +199,37 @@ mod tests {
     #[tokio::test]
     async fn a_client_without_calls_is_not_looked_after_until_one_goes_out() {
         let awake = Arc::new(Awake::default());
-        let mut pulse = Pulse::new(Arc::clone(&awake), None, LIMIT);
+        let mut pulse = Pulse::new(Arc::clone(&awake), Lane::new(1), None, LIMIT);
+        let now = Instant::now();
         let quiet = tokio::time::timeout(Duration::from_millis(1), pulse.due()).await;
         assert!(quiet.is_err());
-        awake.stir();
+        awake.note(Wrote::Sent { bytes: 1, calls: 0 });
+        assert!(!awake.is_awake.load(Ordering::Acquire));
+        awake.note(Wrote::Sent { bytes: 1, calls: 1 });
         pulse.due().await;
-        let now = Instant::now();
         assert_eq!(pulse.look(|| 1, now, now), Beat::Fine);
         pulse.due().await;
         assert_eq!(pulse.look(|| 0, now, now), Beat::Fine);
         assert!(!awake.is_awake.load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_until_a_client_that_was_idle_has_shown_that_it_is_there() {
+        let (awake, lane) = (Arc::new(Awake::default()), Lane::new(1 << 10));
+        let mut pulse = Pulse::new(Arc::clone(&awake), Arc::clone(&lane), None, LIMIT);
+        pulse.guarded = true;
+        lane.guard(Duration::ZERO);
+        let heard = Instant::now();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        lane.push_always(|out| out.extend_from_slice(b"x"));
+        assert_eq!(lane.collect(&mut Vec::new(), 1), 0);
+        awake.note(Wrote::Held);
+        pulse.due().await;
+        let now = Instant::now();
+        assert_eq!(pulse.look(|| 1, heard, now), Beat::Ask);
+        assert_eq!(pulse.look(|| 1, heard, now), Beat::Fine);
+        pulse.heard(now + Duration::from_secs(60));
+        assert_eq!(pulse.look(|| 1, now + Duration::from_millis(1), now + Duration::from_millis(2)), Beat::Fine);
+        assert_eq!(lane.collect(&mut Vec::new(), 1), 1);
     }
 }

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use sinew_discovery::Owner;
 use sinew_flow::ReceiveWindow;
 use sinew_link::{Fill, Lane, LinkError, LinkReader, LinkWriter};
-use sinew_mesh::writer;
+use sinew_mesh::writer::{self, Wrote};
 use sinew_observe::CloseReason;
 use sinew_pubsub::{Origin, Outbox, Publisher, SubscribeError, Subscription, SubscriptionSpec};
 use sinew_rpc::Port;
@@ -48,11 +48,13 @@ struct Session {
     credit: ReceiveWindow,
     calls: Served,
     pulse: Pulse,
+    /// It has announced a procedure just now.
+    serves: bool,
     /// When the client was heard last.
     heard: Instant,
 }
 
-/// What others reach the client by. Dropped in this order when the session ends: who calls then finds it gone from the listing.
+/// What others reach the client by.
 struct Served {
     questions: Questions,
     port: Port,
@@ -72,15 +74,15 @@ pub(crate) async fn run(parts: Parts, context: Arc<Context>) {
     let lane = Lane::new(context.config.call_queue);
     let (wrote, awake) = (Arc::new(AtomicBool::new(false)), Arc::new(Awake::default()));
     let told = (metrics.clone(), Arc::clone(&wrote), Arc::clone(&awake));
-    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), move |written| {
-        told.0.bytes_out.inc_by(written.bytes as u64);
-        told.1.store(true, Ordering::Relaxed);
-        if written.calls > 0 {
-            told.2.stir();
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), move |wrote| {
+        if let Wrote::Sent { bytes, .. } = wrote {
+            told.0.bytes_out.inc_by(bytes as u64);
+            told.1.store(true, Ordering::Relaxed);
         }
+        told.2.note(wrote);
     }));
 
-    let pulse = Pulse::new(awake, reader.probe(), context.config.provider_silence);
+    let pulse = Pulse::new(awake, Arc::clone(&lane), reader.probe(), context.config.provider_silence);
     let links = Links { outbox: Arc::clone(&outbox), lane, pulse };
     let mut session = Session::new(&context, Arc::clone(&member), links, instance);
     let end = session.serve(&mut reader, &mut writing, &wrote).await;
@@ -110,6 +112,17 @@ enum End {
     Aborted,
 }
 
+impl Served {
+    /// The link is gone. What was not written to it is known not to have been executed.
+    fn end(self) {
+        let Self { questions, mut port, lane } = self;
+        let unwritten = lane.close();
+        // Who calls from now on finds the client gone from the listing.
+        drop(questions);
+        writer::not_sent(unwritten, |frame| _ = port.frame(frame, Instant::now()));
+    }
+}
+
 /// What belongs to the link of a session.
 struct Links {
     outbox: Arc<Outbox>,
@@ -132,6 +145,7 @@ impl Session {
                 lane,
             },
             pulse,
+            serves: false,
             heard: Instant::now(),
             context: Arc::clone(context),
             member,
@@ -166,7 +180,7 @@ impl Session {
                 filled = reader.fill() => {
                     self.heard = Instant::now();
                     match filled {
-                        Ok(Fill::Frames) => {}
+                        Ok(Fill::Frames) => self.pulse.heard(self.heard),
                         Ok(Fill::End) => return End::Peer,
                         Err(LinkError::Frame(error)) => return End::Refused(error.into()),
                         Err(error) => return End::Broken(error),
@@ -186,6 +200,9 @@ impl Session {
                     }
                     reader.shrink();
                 }
+            }
+            if std::mem::take(&mut self.serves) {
+                self.pulse.serves(reader);
             }
             self.return_credit();
             if !draining && let Some(reason) = self.stuck() {
@@ -293,9 +310,7 @@ impl Session {
             Control::Goodbye(_) => return Err(End::Peer),
             Control::Hello(_) => return Err(violation("a second hello")),
             other => {
-                if matches!(other, Control::Serve(_)) {
-                    self.pulse.learn();
-                }
+                self.serves |= matches!(other, Control::Serve(_));
                 if self.calls.questions.ask(other).is_err() {
                     return Err(violation("a frame that only a node sends"));
                 }
@@ -368,8 +383,7 @@ impl Session {
     async fn end(self, end: End, writing: &mut JoinHandle<Result<Refusal, LinkError>>) -> Refusal {
         let Self { context, member, outbox, publisher, subscriptions, calls, .. } = self;
         debug!(session = member.session, ?end, "session ends");
-        calls.lane.close();
-        drop(calls);
+        calls.end();
         let reason = match end {
             End::Peer => Refusal::Closed,
             End::Refused(refusal) => refusal,

@@ -1,8 +1,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
+use sinew_wire::call::CallFrame;
+use sinew_wire::{FrameHeader, FrameLimits, HEADER_LEN};
 use tokio::sync::Notify;
 
 /// Bodies up to this size are copied behind their head: the transports would copy them anyway, and a chunk of its own costs more.
@@ -36,6 +39,15 @@ struct State {
     bytes: usize,
     stuck: bool,
     closed: bool,
+    guard: Option<Guard>,
+}
+
+/// See [`Lane::guard`].
+#[derive(Debug)]
+struct Guard {
+    after: Duration,
+    heard: Instant,
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -153,9 +165,36 @@ impl Lane {
         self.state.lock().stuck
     }
 
+    /// From now on nothing is collected when the peer was not [heard](Lane::heard) for so long, until it is: it may be dead, and what
+    /// was not written was certainly not executed.
+    pub fn guard(&self, after: Duration) {
+        let guard = Guard { after, heard: Instant::now(), held: false };
+        self.state.lock().guard = Some(guard);
+    }
+
+    /// The peer has said something. Of use with a [guard](Lane::guard).
+    pub fn heard(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let Some(guard) = &mut state.guard else { return };
+        guard.heard = now;
+        let held = std::mem::take(&mut guard.held);
+        drop(state);
+        if held {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether something waits until the peer is heard: it is to be asked for a word.
+    pub fn is_held(&self) -> bool {
+        self.state.lock().guard.as_ref().is_some_and(|guard| guard.held)
+    }
+
     /// Moves whole frames to `chunks`, until they are at least `max_bytes` together or there are no more. Gives the bytes.
     pub fn collect(&self, chunks: &mut Vec<Bytes>, max_bytes: usize) -> usize {
         let mut state = self.state.lock();
+        if state.is_held() {
+            return 0;
+        }
         let mut taken = 0;
         let mut whole = true;
         while (taken < max_bytes || !whole)
@@ -185,12 +224,16 @@ impl Lane {
         self.state.lock().bytes
     }
 
-    /// Throws away what waits, and takes nothing more.
-    pub fn close(&self) {
+    /// Throws away what waits, and takes nothing more. Gives the numbers of the calls whose requests were among it: nothing of them
+    /// has gone out.
+    pub fn close(&self) -> Vec<u64> {
         let mut state = self.state.lock();
-        *state = State { closed: true, stuck: state.stuck, ..State::default() };
+        let closed = State { closed: true, stuck: state.stuck, ..State::default() };
+        let mut thrown = std::mem::replace(&mut *state, closed);
         drop(state);
         self.wake.notify_one();
+        thrown.seal(true);
+        requests(thrown.chunks.iter().map(|chunk| &*chunk.bytes))
     }
 
     /// Gives memory back if nothing waits. For a session to call once in a while.
@@ -211,6 +254,17 @@ impl Lane {
 }
 
 impl State {
+    /// Whether what waits has to wait on.
+    fn is_held(&mut self) -> bool {
+        match &mut self.guard {
+            Some(guard) if self.bytes > 0 => {
+                guard.held |= guard.heard.elapsed() > guard.after;
+                guard.held
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether nothing waited before.
     fn append(&mut self, head: impl FnOnce(&mut BytesMut), body: Body<'_>) -> bool {
         let first = self.bytes == 0;
@@ -237,11 +291,35 @@ impl State {
     }
 }
 
+/// Numbers of the calls that are opened by these frames. A head stands in one chunk; a body may follow in others.
+fn requests<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<u64> {
+    let mut calls = Vec::new();
+    let mut skip = 0;
+    for mut chunk in chunks {
+        loop {
+            let skipped = skip.min(chunk.len());
+            chunk = &chunk[skipped..];
+            skip -= skipped;
+            let Some((header, rest)) = chunk.split_first_chunk::<HEADER_LEN>() else { break };
+            // As it was written here, and within all limits.
+            let Ok(header) = FrameHeader::decode(*header, &UNLIMITED) else { return calls };
+            let body = &rest[..header.len.min(rest.len())];
+            if let Ok(CallFrame::Request(request)) = CallFrame::decode(body) {
+                calls.push(request.call);
+            }
+            (chunk, skip) = (rest, header.len);
+        }
+    }
+    calls
+}
+
+const UNLIMITED: FrameLimits = FrameLimits { control: usize::MAX, run: usize::MAX, call: usize::MAX };
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sinew_wire::call::{Data, DataFlags};
-    use sinew_wire::{FrameHeader, FrameLimits, HEADER_LEN};
+    use sinew_wire::call::{Data, DataFlags, Flags, Request, Strategy as Choice};
+    use sinew_wire::{Headers, PeerId};
 
     use super::*;
 
@@ -258,11 +336,7 @@ mod tests {
         while let Some((header, rest)) = bytes.split_first_chunk::<HEADER_LEN>() {
             let header = FrameHeader::decode(*header, &FrameLimits::default()).expect("a header");
             let (body, rest) = rest.split_at(header.len);
-            let sinew_wire::call::CallFrame::Data(data) =
-                sinew_wire::call::CallFrame::decode(body).expect("a call frame")
-            else {
-                panic!("is no data")
-            };
+            let CallFrame::Data(data) = CallFrame::decode(body).expect("a call frame") else { panic!("is no data") };
             assert!(data.body.iter().all(|byte| *byte == data.call as u8));
             frames.push((data.call, data.body.len()));
             bytes = rest;
@@ -300,6 +374,48 @@ mod tests {
             prop_assert_eq!(collected, pushed);
             prop_assert_eq!(lane.bytes(), 0);
         }
+    }
+
+    fn ask(lane: &Lane, call: u64, len: usize) {
+        let request = Request {
+            call,
+            flags: Flags::default(),
+            strategy: Choice::default(),
+            priority: 0,
+            target: 0,
+            caller: PeerId::from_public_key([0; 32]),
+            deadline_ms: 0,
+            window: 0,
+            answers: 0,
+            name: "some.name",
+            key: &[],
+            headers: Headers::default(),
+            body: &[],
+        };
+        lane.push(|out| request.encode_head(len, out), Body::Shared(vec![1; len].into())).expect("has room");
+    }
+
+    #[test]
+    fn what_was_not_written_is_told_at_the_end() {
+        let lane = Lane::new(usize::MAX);
+        for (call, len) in [(1, 10), (2, 50_000)] {
+            ask(&lane, call, len);
+        }
+        assert!(lane.collect(&mut Vec::new(), usize::MAX) > 0);
+        for (call, len) in [(3, 10), (4, 50_000), (5, 2_048), (6, 2_049), (7, 0)] {
+            ask(&lane, call, len);
+            push(&lane, 100 + call, len, true).expect("has room");
+        }
+        lane.guard(Duration::ZERO);
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(!lane.is_held(), "nobody wanted it");
+        assert_eq!(lane.collect(&mut Vec::new(), usize::MAX), 0);
+        assert!(lane.is_held());
+        lane.heard(Instant::now() + Duration::from_secs(60));
+        assert!(!lane.is_held());
+        assert!(lane.collect(&mut Vec::new(), 1) > 0);
+        assert_eq!(lane.close(), [5, 6, 7], "those before stood in one block with the first");
+        assert_eq!(lane.close(), []);
     }
 
     #[test]

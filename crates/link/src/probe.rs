@@ -9,8 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::quic;
 
-/// How long the network may take to say that a port is closed.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How long the network may take to say that a port is closed, in round trips, and at least and at most.
+const ANSWER: u32 = 10;
+const MIN_ANSWER: Duration = Duration::from_millis(20);
+const MAX_ANSWER: Duration = Duration::from_secs(1);
 
 /// How often it is asked again; a datagram may be lost, and systems limit how often they answer.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -40,15 +42,17 @@ impl Probe {
         Self { remote: Box::new(remote), state: Arc::default(), learning: None, asking: None }
     }
 
-    /// The peer is known to be alive: learns within a second whether the network is to be believed. Once is enough; further calls
+    /// The peer is known to be alive: learns by the time of some round trips
+    /// whether the network is to be believed. Once is enough; further calls
     /// do nothing. Must be called in a tokio runtime.
-    pub fn learn(&mut self) {
+    pub fn learn(&mut self, rtt: Duration) {
         if self.learning.is_some() {
             return;
         }
         let (remote, state) = ((self.remote)(), Arc::clone(&self.state));
         self.learning = Some(tokio::spawn(async move {
-            if tokio::time::timeout(ANSWER, quic::unreachable(remote)).await.is_err() {
+            let answer = rtt.saturating_mul(ANSWER).clamp(MIN_ANSWER, MAX_ANSWER);
+            if tokio::time::timeout(answer, quic::unreachable(remote)).await.is_err() {
                 let _only_this_task_sets_it = state.trusted.set(remote);
             }
         }));
@@ -114,7 +118,7 @@ mod tests {
         let mut probe = Probe::new(move || address);
         probe.ask();
         assert!(probe.asking.is_none(), "nothing is known of the network yet");
-        probe.learn();
+        probe.learn(Duration::from_secs(1));
         probe.learning.as_mut().expect("is learning").await.expect("no panic");
         probe.ask();
         // It is open: the question reaches it, and nobody says a word.
@@ -131,7 +135,7 @@ mod tests {
         let address = closed.local_addr().expect("is bound");
         drop(closed);
         let mut probe = Probe::new(move || address);
-        probe.learn();
+        probe.learn(Duration::from_secs(1));
         probe.learning.as_mut().expect("is learning").await.expect("no panic");
         probe.ask();
         assert!(probe.asking.is_none());

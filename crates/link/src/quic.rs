@@ -286,6 +286,10 @@ fn established(
 }
 
 impl QuicReader {
+    pub(crate) fn rtt(&self) -> Duration {
+        self.open.connection.rtt()
+    }
+
     pub(crate) fn probe(&self) -> Probe {
         let connection = self.open.connection.clone();
         Probe::new(move || connection.remote_address())

@@ -1,5 +1,6 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use sinew_wire::Frame;
 
@@ -123,6 +124,14 @@ impl LinkReader {
     pub fn probe(&self) -> Option<Probe> {
         match &self.stream {
             ReadStream::Quic(stream) => Some(stream.probe()),
+            _ => None,
+        }
+    }
+
+    /// The round trip to the peer, where the transport knows it: over QUIC.
+    pub fn rtt(&self) -> Option<Duration> {
+        match &self.stream {
+            ReadStream::Quic(stream) => Some(stream.rtt()),
             _ => None,
         }
     }

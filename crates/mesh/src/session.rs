@@ -8,6 +8,7 @@ use sinew_pubsub::Outbox;
 use sinew_rpc::Port;
 use sinew_wire::forward::ForwardHeader;
 use sinew_wire::{Control, Features, Frame, FrameKind, Limit, MeshControl, Refusal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::info;
 
@@ -17,10 +18,15 @@ use crate::info::LinkInfo;
 use crate::node::{Lease, Node};
 use crate::pool::{Admission, Close};
 use crate::time::sleep_until;
-use crate::writer;
+use crate::writer::{self, Wrote};
 
 /// How often a session looks whether its peer is alive, while nothing happens.
 const BEAT: Duration = Duration::from_millis(500);
+
+/// Bounds of the silence after which what is to be written of calls waits for a sign of life: one round trip, and if the peer is
+/// dead, they were certainly not executed. Between the bounds it goes by the round trip, beside which the pause was long.
+const MIN_GUARD: Duration = Duration::from_millis(5);
+const MAX_GUARD: Duration = Duration::from_secs(5);
 
 /// How long the last words to a peer may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -162,12 +168,14 @@ async fn serve(
     let now = Instant::now();
     node.activity.touch(now);
     let lane = Lane::new(context.config.call_queue);
-    let active = Arc::clone(node);
-    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), move |wrote| {
-        if wrote.calls > 0 {
-            active.activity.touch(Instant::now());
-        }
-    }));
+    let (active, held) = (Arc::clone(node), Arc::new(Notify::new()));
+    let waiting = Arc::clone(&held);
+    let wrote = move |wrote| match wrote {
+        Wrote::Sent { calls: 0, .. } => {}
+        Wrote::Sent { .. } => active.activity.touch(Instant::now()),
+        Wrote::Held => waiting.notify_one(),
+    };
+    let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), wrote));
     let port = context.calls.node(node.peer, Arc::clone(&lane));
     node.called();
     let session = Session {
@@ -177,6 +185,8 @@ async fn serve(
         lane: Arc::clone(&lane),
         port,
         probe: reader.probe(),
+        held,
+        guarded: false,
         lease,
         heard: now,
         ping: None,
@@ -184,7 +194,6 @@ async fn serve(
         forwarded: node.remote.stats().forwarded,
     };
     let end = session.serve(&mut reader, &mut writing, close).await;
-    lane.close();
     outbox.close(end.goodbye(context), false);
     if !writing.is_finished() {
         let patience = match end {
@@ -234,6 +243,9 @@ struct Session<'a> {
     lane: Arc<Lane>,
     port: Port,
     probe: Option<Probe>,
+    /// The writer has calls that wait until the peer has shown that it is there.
+    held: Arc<Notify>,
+    guarded: bool,
     lease: &'a mut Lease,
     /// When the peer was heard last.
     heard: Instant,
@@ -251,7 +263,21 @@ impl Session<'_> {
         writing: &mut JoinHandle<Result<Refusal, LinkError>>,
         close: &Close,
     ) -> End {
+        let end = self.run(reader, writing, close).await;
+        // What was not written to the link is known not to have been executed.
+        let port = &mut self.port;
+        writer::not_sent(self.lane.close(), |frame| _ = port.frame(frame, Instant::now()));
+        end
+    }
+
+    async fn run(
+        &mut self,
+        reader: &mut LinkReader,
+        writing: &mut JoinHandle<Result<Refusal, LinkError>>,
+        close: &Close,
+    ) -> End {
         let woken = self.lease.inbound().woken();
+        let held = Arc::clone(&self.held);
         let config = &self.context.config;
         let mut beat = tokio::time::interval(BEAT.min(config.ping_after.min(config.call_ping_after) / 2));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -275,12 +301,20 @@ impl Session<'_> {
                         Err(error) => return End::Broken(error),
                     }
                     self.heard = Instant::now();
+                    if self.guarded {
+                        self.lane.heard(self.heard);
+                    }
                     if let Err(end) = self.read(reader) {
                         return end;
                     }
                 }
                 () = woken.notified(), if parked => self.lease.inbound().advance(Instant::now()),
                 () = sleep_until(deadline) => self.lease.inbound().advance(Instant::now()),
+                () = held.notified() => {
+                    if self.lane.is_held() {
+                        self.ask(Instant::now());
+                    }
+                }
                 () = closed(self.probe.as_ref()) => {
                     if let Err(end) = self.closed() {
                         return end;
@@ -394,11 +428,21 @@ impl Session<'_> {
         }
         // The first one at once, for its round trip.
         if silence >= ask || self.pings == 0 {
-            self.pings += 1;
-            self.ping = Some((self.pings, now));
-            self.outbox.control(&Control::Ping { nonce: self.pings });
+            self.ask(now);
         }
         Ok(())
+    }
+
+    fn ask(&mut self, now: Instant) {
+        self.pings += 1;
+        self.ping = Some((self.pings, now));
+        self.outbox.control(&Control::Ping { nonce: self.pings });
+        if self.lane.is_held()
+            && let Some(probe) = &mut self.probe
+        {
+            probe.heard();
+            probe.ask();
+        }
     }
 }
 
@@ -406,16 +450,19 @@ impl Session<'_> {
     /// Whether the peer's process is there at all is asked while it has calls to answer and says nothing.
     fn look_for_process(&mut self, is_silent: bool) {
         let Some(probe) = &mut self.probe else { return };
-        // It has just finished the handshake, or has been heard since.
-        probe.learn();
+        if let (Some(rtt), false) = (self.node.activity.rtt(), self.guarded) {
+            // It has just answered.
+            probe.learn(rtt);
+            self.guarded = true;
+            self.lane.guard(rtt.saturating_mul(20).clamp(MIN_GUARD, MAX_GUARD));
+        }
         if is_silent { probe.ask() } else { probe.heard() }
     }
 
     /// Its host says that nobody is there any more.
     fn closed(&mut self) -> Result<(), End> {
-        let silence = self.heard.elapsed();
-        if silence >= self.context.config.call_ping_after {
-            return Err(End::Silent(silence));
+        if self.ping.is_some_and(|(_, since)| self.heard <= since) {
+            return Err(End::Silent(self.heard.elapsed()));
         }
         if let Some(probe) = &mut self.probe {
             probe.heard();
