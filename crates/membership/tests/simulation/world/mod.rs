@@ -478,6 +478,10 @@ impl World {
     /// Whether everybody alive knows everybody alive and exactly what they publish; what is wrong, if not.
     pub(crate) fn unconverged(&self) -> Option<String> {
         let alive = self.alive();
+        // In the order of the views, so that they can be walked through side by side: a thousand nodes are a million pairs.
+        let epoch = |index: usize| self.nodes[index].membership.as_ref().map_or(0, |m| m.record().info.epoch);
+        let mut there: Vec<_> = alive.iter().map(|index| (self.nodes[*index].peer, *index, epoch(*index))).collect();
+        there.sort_unstable();
         for index in &alive {
             let node = &self.nodes[*index];
             if node.view.len() != alive.len() - 1 {
@@ -493,12 +497,13 @@ impl World {
                     .collect();
                 return Some(format!("node {index} misses {missing:?}, and has {extra:?} too many"));
             }
-            for other in alive.iter().filter(|other| *other != index) {
+            let others = there.iter().filter(|(_, other, _)| other != index);
+            for ((peer, other, epoch), (known, seen)) in others.zip(&node.view) {
                 let other_node = &self.nodes[*other];
-                let Some(seen) = node.view.get(&other_node.peer) else {
+                if known != peer {
                     return Some(format!("node {index} misses {other}"));
-                };
-                if seen.epoch != other_node.membership.as_ref().map_or(0, |m| m.record().info.epoch) {
+                }
+                if seen.epoch != *epoch {
                     return Some(format!("node {index} knows a former run of {other}"));
                 }
                 if seen.keys != other_node.truth {
