@@ -135,13 +135,17 @@ async fn a_command_is_killed_with_all_it_has_started() -> Result<()> {
     for pid in written(&file).await?.split(' ') {
         gone(pid).await?;
     }
-    // When the caller has gone.
-    std::fs::remove_file(&file)?;
-    let mut caller = calling(&server, &["test.slow"])?;
-    let pids = written(&file).await?;
-    caller.kill().await?;
-    for pid in pids.split(' ') {
-        gone(pid).await?;
+    // When the caller is interrupted, and when it is lost: of a Unix socket that is known at once.
+    for (how, scheme) in [(Signal::INT, "quic"), (Signal::KILL, "unix")] {
+        std::fs::remove_file(&file)?;
+        let mut caller = calling(&node.url(scheme), &["test.slow", "--deadline", "5m"])?;
+        let pids = written(&file).await?;
+        signal(caller.id().context("the caller runs")?, how)?;
+        for pid in pids.split(' ') {
+            gone(pid).await?;
+        }
+        let ended = soon("the end of the caller", caller.wait()).await??;
+        assert_eq!(ended.code(), (how == Signal::INT).then_some(1));
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, BufRead};
 use std::pin::pin;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use sinew_client::{CallBuilder, CallError, CallSender, Client, Executed, GatheredAnswer, Reconnect, Reply};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 
 use super::connect::{Wish, call_code, connect, within};
 use super::payload::{self, Payload, Values};
@@ -14,22 +14,22 @@ use crate::cli::{Call, Common, Strategy};
 use crate::exit::Code;
 use crate::output::Output;
 
+/// Lines of standard input that may wait for the provider to take them.
+const LINES: usize = 64;
+
 pub(crate) async fn run(call: Call, common: Common, output: Output) -> anyhow::Result<Code> {
     let body = payload::read(call.payload.as_deref(), call.file.as_deref()).await?;
     let client = connect(&common, Wish { name: "sinew call", reconnect: Reconnect::never(), beside: None }).await?;
-    let mut job =
-        Job { builder: builder(&client, &call), printer: Printer { name: &call.name, output, code: Code::Ok } };
-    let body = Bytes::from(body);
-    if call.lines {
-        job.lines().await?;
-    } else if call.strategy == Strategy::All {
-        job.gather(body, call.count).await?;
-    } else if call.stream {
-        job.stream(body, call.count).await?;
-    } else {
-        job.unary(body, &call).await?;
-    }
-    let code = job.printer.code;
+    let job = Job { builder: builder(&client, &call), printer: Printer { name: &call.name, output, code: Code::Ok } };
+    let code = tokio::select! {
+        code = job.run(Bytes::from(body), &call) => code?,
+        interrupted = super::interrupted() => {
+            interrupted?;
+            // Said to the node before the goodbye, which is waited for.
+            output.say("interrupted: what is open is cancelled");
+            Code::Failure
+        }
+    };
     within(common.timeout, "goodbye", client.close()).await?;
     Ok(code)
 }
@@ -80,6 +80,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    async fn run(mut self, body: Bytes, call: &Call) -> anyhow::Result<Code> {
+        if call.lines {
+            self.lines().await?;
+        } else if call.strategy == Strategy::All {
+            self.gather(body, call.count).await?;
+        } else if call.stream {
+            self.stream(body, call.count).await?;
+        } else {
+            self.unary(body, call).await?;
+        }
+        Ok(self.printer.code)
+    }
+
     async fn unary(&mut self, body: Bytes, call: &Call) -> io::Result<()> {
         let one = |_| self.builder.clone().send(body.clone());
         let mut replies = pin!(stream::iter(0..call.count).map(one).buffered(call.parallel.into()));
@@ -139,15 +152,29 @@ impl Job<'_> {
 }
 
 async fn send_lines(mut sender: CallSender) -> io::Result<()> {
-    let mut lines = BufReader::new(tokio::io::stdin()).split(b'\n');
-    while let Some(line) = lines.next_segment().await? {
-        if sender.send(line).await.is_err() {
+    let mut lines = standard_input()?;
+    while let Some(line) = lines.recv().await {
+        if sender.send(line?).await.is_err() {
             // The answers say why.
             return Ok(());
         }
     }
     let _ended = sender.finish().await;
     Ok(())
+}
+
+/// The lines of standard input. Read by a thread of their own, which nobody waits for: whoever sits at a terminal may
+/// never type another one.
+fn standard_input() -> io::Result<mpsc::Receiver<io::Result<Vec<u8>>>> {
+    let (lines, receiver) = mpsc::channel(LINES);
+    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        for line in io::stdin().lock().split(b'\n') {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
 }
 
 struct Printer<'a> {
