@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use sinew_balance::{Outcome, Pick};
+use sinew_balance::Pick;
 use sinew_flow::Reservation;
 use sinew_wire::PeerId;
 use sinew_wire::call::{CallFrame, Data, DataFlags, Flags, GatheredItem, MAX_CHUNK, Reply, Status, Strategy};
@@ -91,8 +91,8 @@ pub(crate) fn send_on(entry: &mut Entry) -> bool {
         }
         let flags = if len == item.len() { DataFlags::END_ITEM } else { DataFlags::default() };
         let data = Data { call: *number, flags, body: &[] };
-        // Who has no room on its link gets the rest when it gives credit for what it has, or runs out of time.
-        if link.lane.push(|out| data.encode_head(len, out), item.slice(..len)).is_err() {
+        // If the node has no memory for it either, it is tried again with the next answer or credit.
+        if link.send_data(&data, item.slice(..len).into(), false).is_err() {
             break;
         }
         item.advance(len);
@@ -117,7 +117,7 @@ impl Service {
             return self.give_up(id, attempt, procedure, (usize::MAX, None), now);
         }
         let Some(calls) = self.make_calls(id, attempt, procedure, &picks, now) else {
-            picks.iter().for_each(|(pick, _)| procedure.finished(pick, Outcome::NotCounted, now));
+            picks.iter().for_each(|(pick, _)| procedure.not_used(pick, now));
             let text = "the node is at its memory budget";
             let reply = Reply { retry_after_ms: BUSY_MS, ..Reply::failure(0, Status::Overloaded, text) };
             return self.end_here(id, attempt, &reply, now);
@@ -127,7 +127,7 @@ impl Service {
                 Some(Some(call)) => self.send(*call, 0, procedure, (pick, false), now),
                 // The table is full; or the call has ended meanwhile.
                 _ => {
-                    procedure.finished(&pick, Outcome::NotCounted, now);
+                    procedure.not_used(&pick, now);
                     let text = "the node has as many calls as it may";
                     self.gathered(id, index, &Reply::failure(0, Status::Overloaded, text), now);
                 }

@@ -112,7 +112,7 @@ impl Service {
             match behind {
                 Some(None) => break,
                 Some(pending) => {
-                    if push_pending(number, pending, &link.lane).is_err() {
+                    if push_pending(number, pending, link).is_err() {
                         return self.lost(id, attempt, "the link to the provider is congested", now);
                     }
                 }
@@ -165,12 +165,11 @@ fn pack(entry: &Entry, target: u64, now: Instant) -> Parcel {
     }
 }
 
-fn push_pending(number: u64, pending: Option<Box<Pending>>, lane: &sinew_link::Lane) -> Result<(), LaneError> {
+fn push_pending(number: u64, pending: Option<Box<Pending>>, link: &Arc<Link>) -> Result<(), LaneError> {
     let Some(pending) = pending else { return Ok(()) };
     for (flags, body) in pending.into_frames() {
         let data = Data { call: number, flags, body: &[] };
-        let len = body.len();
-        lane.push(|out| data.encode_head(len, out), body)?;
+        link.send_data(&data, body.into(), true)?;
     }
     Ok(())
 }

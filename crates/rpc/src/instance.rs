@@ -88,7 +88,9 @@ impl Instance {
             state.running += 1;
             return Admission::Start;
         }
-        if state.wait(concurrency) > left {
+        // With some room: an answer that comes too late was work for nothing.
+        let expected = state.wait(concurrency) + state.service;
+        if expected > left / 4 * 3 {
             return Admission::Overloaded;
         }
         let (ticket, given_up) = state.queue.push(priority, (id, attempt));

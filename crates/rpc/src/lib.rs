@@ -33,6 +33,7 @@ mod route;
 mod service;
 mod settle;
 mod single;
+mod spill;
 mod stream;
 mod table;
 mod view;

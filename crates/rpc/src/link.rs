@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use sinew_flow::Budget;
 use sinew_link::Lane;
 use sinew_wire::PeerId;
 
+use crate::spill::Spill;
 use crate::table::CallId;
 
 /// One link, for as long as it is up.
@@ -20,6 +22,11 @@ pub(crate) struct Link {
     pub(crate) lane: Arc<Lane>,
     /// Calls that the peer has opened.
     pub(crate) asked: Mutex<Asked>,
+    /// Data that wait for room in the lane, and whether there may be some.
+    pub(crate) spill: Mutex<Spill>,
+    pub(crate) spilling: AtomicBool,
+    /// For what waits.
+    pub(crate) budget: Arc<Budget>,
     /// Calls that were handed to the peer and have not ended.
     at_hand: AtomicUsize,
     closed: AtomicBool,
@@ -39,13 +46,16 @@ pub(crate) struct Asked {
 }
 
 impl Link {
-    pub(crate) fn new(id: u64, peer: PeerId, kind: Kind, lane: Arc<Lane>) -> Arc<Self> {
+    pub(crate) fn new(id: u64, peer: PeerId, kind: Kind, lane: Arc<Lane>, budget: Arc<Budget>) -> Arc<Self> {
         Arc::new(Self {
             id,
             peer,
             kind,
             lane,
             asked: Mutex::default(),
+            spill: Mutex::default(),
+            spilling: AtomicBool::new(false),
+            budget,
             at_hand: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
         })

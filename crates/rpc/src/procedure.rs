@@ -127,9 +127,18 @@ impl Procedure {
         Some(picks.into_iter().map(|pick| (pick, of.get(&pick.id).copied().unwrap_or(pick.id.node))).collect())
     }
 
-    /// An attempt has ended.
-    pub(crate) fn finished(&self, pick: &Pick, outcome: Outcome, now: Instant) {
-        self.state.lock().balancer.finished(pick, outcome, now);
+    /// An attempt has ended after so long.
+    pub(crate) fn finished(&self, pick: &Pick, outcome: Outcome, took: Duration, now: Instant) {
+        let mut state = self.state.lock();
+        // A caller that waits for less than is usual says nothing of who was to answer.
+        let was_hasty = outcome == Outcome::Timeout && state.balancer.p95().is_some_and(|usual| took < usual);
+        let outcome = if was_hasty { Outcome::NotCounted } else { outcome };
+        state.balancer.finished(pick, outcome, now);
+    }
+
+    /// A choice was of no use: the call has ended before.
+    pub(crate) fn not_used(&self, pick: &Pick, now: Instant) {
+        self.state.lock().balancer.finished(pick, Outcome::NotCounted, now);
     }
 
     /// Whether there may be another attempt after one that ended so. What was not executed has not cost its provider anything.

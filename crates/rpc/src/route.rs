@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sinew_balance::{Choice, InstanceId, Outcome, Pick};
+use sinew_balance::{Choice, InstanceId, Pick};
 use sinew_discovery::ProvidersError;
 use sinew_wire::call::{CallFrame, Flags, Reply, Status, Strategy};
 
@@ -81,7 +81,7 @@ impl Service {
         });
         // Cancelled meanwhile.
         let Some(Some((priority, left, wants_hedge))) = noted else {
-            return procedure.finished(&pick, Outcome::NotCounted, now);
+            return procedure.not_used(&pick, now);
         };
         if wants_hedge {
             self.hedge_later(id, attempt, procedure, now);

@@ -113,7 +113,7 @@ impl Service {
     }
 
     pub(crate) fn link(&self, peer: PeerId, kind: Kind, lane: Arc<sinew_link::Lane>) -> Arc<Link> {
-        Link::new(self.links.fetch_add(1, Ordering::Relaxed), peer, kind, lane)
+        Link::new(self.links.fetch_add(1, Ordering::Relaxed), peer, kind, lane, Arc::clone(&self.budget))
     }
 
     pub(crate) fn instance(&self, id: u64) -> Option<Arc<Instance>> {

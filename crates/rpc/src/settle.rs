@@ -1,11 +1,10 @@
 //! How attempts end, and calls with them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sinew_balance::Outcome;
-use sinew_link::{Body, LaneError};
+use sinew_link::LaneError;
 use sinew_wire::ProviderHealth;
 use sinew_wire::call::{Reply, Status, encode_cancel};
 
@@ -62,10 +61,26 @@ impl Cause {
         }
     }
 
+    /// How long a provider has worked on it, if it has.
+    fn served(self, reply: &Reply<'_>, took: Duration) -> Option<Duration> {
+        let executed = matches!(reply.status, Status::Ok | Status::Application | Status::Panicked);
+        (self == Self::Replied && executed).then_some(took)
+    }
+
     /// Whether who has it at hand knows that it has ended.
     const fn is_known_there(self) -> bool {
         matches!(self, Self::Replied | Self::Gone | Self::Unreachable)
     }
+}
+
+/// How an attempt leaves its place.
+struct Leaving {
+    /// Its number on the link to who has it at hand.
+    number: u64,
+    opening: bool,
+    cause: Cause,
+    /// How long the provider has worked on it, if it has answered.
+    served: Option<Duration>,
 }
 
 impl Service {
@@ -118,9 +133,9 @@ impl Service {
         }
         let took = now.saturating_duration_since(sent);
         let number = id.number(attempt.wrapping_sub(1));
-        self.leave(id, number, place, opening, cause, took, now);
+        self.leave(id, place, Leaving { number, opening, cause, served: cause.served(reply, took) }, now);
         if let Some(pick) = pick {
-            procedure.finished(&pick, cause.outcome(reply, took), now);
+            procedure.finished(&pick, cause.outcome(reply, took), took, now);
         }
         if procedure.may_retry(reply.status, now) {
             Counts::count(&self.counts.retried);
@@ -160,11 +175,12 @@ impl Service {
         if let Some(gather) = entry.gather.take() {
             gather.children().for_each(|child| self.cancel_call(child, now));
         }
-        self.leave(id, id.number(entry.attempt), place, entry.opening, cause, took, now);
+        let (number, opening) = (id.number(entry.attempt), entry.opening);
+        self.leave(id, place, Leaving { number, opening, cause, served: cause.served(reply, took) }, now);
         if let Some(route) = &mut entry.route
             && let Some(pick) = route.pick.take()
         {
-            route.procedure.finished(&pick, cause.outcome(reply, took), now);
+            route.procedure.finished(&pick, cause.outcome(reply, took), took, now);
         }
         if cause != Cause::Cancelled {
             self.answer(id, &entry, reply, now);
@@ -176,23 +192,15 @@ impl Service {
     }
 
     /// Leaves the place where an attempt was.
-    #[allow(clippy::too_many_arguments)]
-    fn leave(
-        self: &Arc<Self>,
-        id: CallId,
-        number: u64,
-        place: Place,
-        opening: bool,
-        cause: Cause,
-        took: Duration,
-        now: Instant,
-    ) {
-        // Whoever is handing it over looks whether it is still there, and cancels it itself.
+    fn leave(self: &Arc<Self>, id: CallId, place: Place, leaving: Leaving, now: Instant) {
         if let Some(link) = place.link()
-            && !cause.is_known_there()
-            && !opening
+            && !leaving.cause.is_known_there()
         {
-            link.lane.push_always(|out| encode_cancel(number, out));
+            link.forget_waiting((leaving.number, true));
+            // Whoever is handing it over looks whether it is still there, and cancels it itself.
+            if !leaving.opening {
+                link.lane.push_always(|out| encode_cancel(leaving.number, out));
+            }
         }
         match place {
             Place::Routing | Place::Resolving | Place::Parent => {}
@@ -201,9 +209,8 @@ impl Service {
             Place::Node(link) => link.done(),
             Place::Provider(instance) => {
                 instance.link.done();
-                self.counts.served.fetch_add(1, Ordering::Relaxed);
-                let took = (cause == Cause::Replied).then_some(took);
-                if let Some(next) = instance.done(took) {
+                Counts::count(&self.counts.served);
+                if let Some(next) = instance.done(leaving.served) {
                     self.start(&instance, next, now);
                 }
             }
@@ -238,6 +245,7 @@ impl Service {
     /// The caller does not want the answer of a call any more.
     pub(crate) fn cancel(self: &Arc<Self>, link: &Link, number: u64, now: Instant) {
         let Some(id) = link.asked.lock().calls.remove(&number) else { return };
+        link.forget_waiting((number, false));
         self.cancel_call(id, now);
     }
 
@@ -280,19 +288,18 @@ impl Service {
 }
 
 /// Sends a reply to who has called. If it finds no room, the caller hears at least that.
-fn deliver(link: &Link, number: u64, reply: &Reply<'_>) {
+fn deliver(link: &Arc<Link>, number: u64, reply: &Reply<'_>) {
     let reply = Reply { call: number, ..*reply };
-    let body = reply.body;
-    match link.lane.push(|out| reply.encode_head(body.len(), out), Body::Lent(body)) {
-        Ok(()) | Err(LaneError::Closed) => {}
-        Err(LaneError::Full) if body.len() <= SMALL => link.lane.push_always(|out| reply.encode(out)),
-        Err(LaneError::Full) => {
-            let status = if is_certain(reply.status) { reply.status } else { Status::Unknown };
-            let code = if status == reply.status { reply.code } else { 0 };
-            let lost = Reply { code, ..Reply::failure(number, status, "the answer finds no room on the link") };
-            link.lane.push_always(|out| lost.encode(out));
-        }
+    if link.send_reply(&reply) != Err(LaneError::Full) {
+        return;
     }
+    let was_cut = link.forget_waiting((number, false));
+    if !was_cut && reply.body.len() <= SMALL {
+        return link.lane.push_always(|out| reply.encode(out));
+    }
+    let (status, code) = if is_certain(reply.status) { (reply.status, reply.code) } else { (Status::Unknown, 0) };
+    let lost = Reply { code, ..Reply::failure(number, status, "the answer finds no room on the link") };
+    link.lane.push_always(|out| lost.encode(out));
 }
 
 /// Whether it says all without a body.

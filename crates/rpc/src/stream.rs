@@ -47,7 +47,7 @@ impl Service {
         match fate {
             Fate::Pass(to, number) => {
                 let onward = Data { call: number, ..*data };
-                match to.lane.push(|out| onward.encode_head(data.body.len(), out), data.body) {
+                match to.send_data(&onward, data.body.into(), true) {
                     Ok(()) | Err(LaneError::Closed) => {}
                     Err(LaneError::Full) => self.lost(id, attempt, "the link to the provider is congested", now),
                 }
@@ -111,7 +111,7 @@ impl Service {
         match fate {
             Fate::Pass(to, number) => {
                 let onward = Data { call: number, ..*data };
-                match to.lane.push(|out| onward.encode_head(data.body.len(), out), data.body) {
+                match to.send_data(&onward, data.body.into(), false) {
                     Ok(()) | Err(LaneError::Closed) => {}
                     Err(LaneError::Full) => self.lost(id, attempt, "the link to the caller is congested", now),
                 }

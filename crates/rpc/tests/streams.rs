@@ -207,3 +207,56 @@ fn a_stream_is_not_begun_anew_once_it_has_begun() {
         world.assert_clean();
     });
 }
+
+#[test]
+fn streams_beyond_what_a_link_may_hold_wait_and_let_others_pass() {
+    const CHUNK: usize = 5_000;
+    both(async |mut world, provider, _| {
+        let caller = world.client_with(0, 16_000);
+        let mut calls = Vec::new();
+        for number in 1..=8 {
+            world.send(caller, &CallFrame::Request(Request { window: 100_000, ..request(number, "a") }));
+            calls.push(world.next(provider).await.request().call);
+        }
+        world.call(caller, 9, "a", b"");
+        let short = world.next(provider).await.request().call;
+        for part in 0..20_u8 {
+            for call in &calls {
+                world.send(provider, &data(*call, DataFlags::default(), &[part; CHUNK]));
+            }
+            world.calm().await;
+        }
+        for call in &calls[1..] {
+            world.answer(provider, *call, Status::Ok, b"");
+        }
+        world.answer(provider, short, Status::Ok, b"short");
+        world.send(caller, &CallFrame::Cancel { call: 1 });
+        let first = world.got(caller).await;
+        assert!(first.len() < 10 && first.last().expect("some").reply().body == b"short", "{}", first.len());
+        let mut parts = [0; 10];
+        let mut ended = 0;
+        let mut got = first;
+        while ended < 8 {
+            for frame in &got {
+                match frame.frame() {
+                    CallFrame::Data(part) => {
+                        let expected = &mut parts[part.call as usize];
+                        assert_eq!((part.body[0], part.body.len()), (*expected, CHUNK));
+                        *expected += 1;
+                    }
+                    CallFrame::Reply(end) => {
+                        assert_eq!(parts[end.call as usize], if end.call == 9 { 0 } else { 20 });
+                        ended += 1;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            if ended < 8 {
+                got = world.some(caller).await;
+            }
+        }
+        assert!(parts[1] < 20, "what was cancelled does not come");
+        world.got(provider).await;
+        world.assert_clean();
+    });
+}

@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sinew_rpc::CallsConfig;
 use sinew_wire::call::{CallFrame, Flags, Reply, Request, Status, Strategy};
 use sinew_wire::{Limit, Procedure, ProviderHealth, Refusal, Serve};
-use support::{PATIENCE, World, idempotent, peer, request, soon};
+use support::{Frame, PATIENCE, World, idempotent, peer, request, soon};
 
 fn config() -> CallsConfig {
     CallsConfig::default()
@@ -480,15 +481,24 @@ async fn a_caller_that_reads_nothing_is_bounded() {
     let mut world = World::new(1, &config());
     let provider = world.provider(0, "a", Procedure::default());
     let caller = world.client_with(0, 1_000);
+    let budget = Arc::clone(&world.nodes[0].budget);
+    let others = budget.try_reserve(budget.free() - 250_000).expect("is free");
     let large = vec![7; 100_000];
-    for number in 1..=3 {
+    for number in 1..=4 {
         world.call(caller, number, "a", b"");
         let asked = world.next(provider).await.request().call;
         world.answer(provider, asked, Status::Ok, &large);
     }
-    // One frame fits into any lane; the other answers have no room, and the caller hears that.
-    let got = world.got(caller).await;
-    let ends: Vec<_> = got.iter().map(|end| (end.reply().status, end.reply().body.len() > 1_000)).collect();
-    assert_eq!(ends, [(Status::Ok, true), (Status::Unknown, false), (Status::Unknown, false)]);
+    // One frame fits into any lane, two wait; for the last answer there is no memory, and the caller hears that.
+    assert_eq!(world.nodes[0].calls.open(), 0);
+    let mut ends = Vec::new();
+    while ends.len() < 4 {
+        let got = world.some(caller).await;
+        ends.extend(got.iter().map(Frame::reply).map(|end| (end.call, end.status, end.body.len() == large.len())));
+    }
+    ends.sort_unstable_by_key(|(call, ..)| *call);
+    let expected = [(1, Status::Ok, true), (2, Status::Ok, true), (3, Status::Ok, true), (4, Status::Unknown, false)];
+    assert_eq!(ends, expected);
+    drop(others);
     world.assert_clean();
 }

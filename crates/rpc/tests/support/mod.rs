@@ -358,18 +358,24 @@ impl World {
         frames(&self.clients[client].lane)
     }
 
-    /// The next frame for a client, waited for.
-    pub(crate) async fn next(&mut self, client: usize) -> Frame {
+    /// The next frames for a client, waited for.
+    pub(crate) async fn some(&mut self, client: usize) -> Vec<Frame> {
         let begun = Instant::now();
         loop {
-            let mut got = self.got(client).await;
+            let got = self.got(client).await;
             if !got.is_empty() {
-                assert_eq!(got.len(), 1, "is one frame");
-                return got.remove(0);
+                return got;
             }
             assert!(begun.elapsed() < PATIENCE, "waited too long for a frame");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// The next frame for a client, waited for.
+    pub(crate) async fn next(&mut self, client: usize) -> Frame {
+        let mut got = self.some(client).await;
+        assert_eq!(got.len(), 1, "is one frame");
+        got.remove(0)
     }
 
     /// Nothing is left of any call.
