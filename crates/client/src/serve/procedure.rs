@@ -103,8 +103,9 @@ impl Procedure {
         ProviderHealth::try_from(self.health.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
-    pub(crate) fn set_health(&self, health: ProviderHealth) {
-        self.health.store(health as u8, Ordering::Relaxed);
+    /// Whether that is something new.
+    pub(crate) fn set_health(&self, health: ProviderHealth) -> bool {
+        self.health.swap(health as u8, Ordering::Relaxed) != health as u8
     }
 
     /// Calls that are executed, or wait for it.

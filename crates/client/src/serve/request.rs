@@ -76,15 +76,16 @@ impl Request {
     }
 }
 
-/// The stream of a caller, as its provider sees it. If the caller or the way to it is lost, the handler's future is dropped, so
-/// that the end is always that of the whole stream.
+/// The stream of a caller, as its provider sees it.
+///
+/// If the caller or the way to it is lost, the handler's future is dropped, so that the end is always that of the whole stream. In a
+/// task of its own it waits for ever then: such a task has to look at [`Request::cancelled`] too.
 pub struct Items(Option<Intake<Stop>>);
 
 impl Items {
     /// The next item; `None` when the caller has sent all. Cancel safe: nothing is lost when the future is dropped.
     ///
-    /// Never resolves once an item is larger than this client takes ([`Builder::max_call_bytes`](crate::Builder::max_call_bytes)):
-    /// the call has ended then.
+    /// An item larger than this client takes ([`Builder::max_call_bytes`](crate::Builder::max_call_bytes)) ends the call.
     pub async fn next(&mut self) -> Option<Bytes> {
         std::future::poll_fn(|cx| self.poll_item(cx)).await
     }

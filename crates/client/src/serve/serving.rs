@@ -43,8 +43,9 @@ impl Serving {
     /// Tells the nodes how it is: callers choose others while it is [`ProviderHealth::Degraded`], and don't call it while it is
     /// [`ProviderHealth::Down`].
     pub fn health(&self, health: ProviderHealth) {
-        self.procedure.set_health(health);
-        self.handle.shared().tell_health(self.lease.number(), health);
+        if self.procedure.set_health(health) {
+            self.handle.shared().tell_health(self.lease.number(), health);
+        }
     }
 
     /// Waits until it is announced no longer, and nobody tries: as [`Announcement::ended`](crate::Announcement::ended). Cancel
