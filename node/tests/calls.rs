@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, test_kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sinew_tests::{Cluster, Finished, Node, PATIENCE, Running, binary, signal, sinew, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,11 +55,12 @@ async fn written(file: &Path) -> Result<String> {
     Ok(soon("a file of the command", content).await?.trim().to_owned())
 }
 
-/// Waits until a process is gone.
+/// Waits until a process has ended. That somebody takes note of it may take longer where its parent has ended too.
 async fn gone(pid: &str) -> Result<()> {
-    let pid = Pid::from_raw(pid.parse()?).context("a process id")?;
+    let stat = format!("/proc/{pid}/stat");
+    let runs = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
     let gone = async {
-        while test_kill_process(pid).is_ok() {
+        while runs() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
