@@ -9,9 +9,9 @@ use sinew_node::parse_duration;
 use super::{Admin, NodeFlags};
 
 const CHECK_HELP: &str = "\
-One line for Nagios, Icinga and whatever else runs their plugins: the state, what is behind it, and the figures after a bar. \
-Exit codes, of this command only: 0 ok, 1 warning, 2 critical, 3 unknown. A node that does not answer is critical; \
-one that answers what no node would is unknown.
+One line for Nagios, Icinga and whatever else runs their plugins: the state, what is behind it, and the figures \
+after a bar. Exit codes, of this command only: 0 ok, 1 warning, 2 critical, 3 unknown. A node that does not answer is \
+critical; one that answers what no node would is unknown.
 
 Examples:
   sinew check
@@ -51,13 +51,14 @@ pub(crate) struct Check {
           value_parser = parse_threshold)]
     pub(crate) pool_critical: f64,
     /// How long drops are counted
-    #[arg(long, env = "SINEW_WINDOW", hide_env = true, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, env = "SINEW_WINDOW", hide_env = true, value_name = "TIME", default_value = "1s",
+          value_parser = parse_duration)]
     pub(crate) window: Duration,
 }
 
 const DOCTOR_HELP: &str = "\
-Run it on the host of the node, with the configuration of the node: the same file, variables and flags. Each line is passed, \
-failed or unknown, and what failed is followed by its mend. Exit code 1 when something failed.
+Run it on the host of the node, with the configuration of the node: the same file, variables and flags. Each line is \
+passed, failed or unknown, and what failed is followed by its mend. Exit code 1 when something failed.
 
 Examples:
   sinew doctor

@@ -113,7 +113,8 @@ fn drops(check: &Check, (before, after): (&Samples<'_>, &Samples<'_>), seconds: 
         (rise > 0.0).then(|| (reason.clone(), rise))
     };
     let risen: Vec<_> = after.iter().filter_map(risen).collect();
-    let value = risen.iter().map(|(_, rise)| rise).sum::<f64>() / seconds;
+    // The sum of nothing is -0.
+    let value = risen.iter().fold(0.0, |sum, (_, rise)| sum + rise) / seconds;
     let (warning, critical) = (Some(check.drops_warning), Some(check.drops_critical));
     let figure = Figure { name: "drops_per_s".to_owned(), value, unit: "", warning, critical, at_least: false };
     let reasons = risen.iter().map(|(reason, rise)| format!("{rise} {reason}")).collect::<Vec<_>>().join(", ");
@@ -201,12 +202,14 @@ mod tests {
     fn drops_are_those_of_the_window_that_nobody_asked_for() {
         let page = |full: u32, conflated: u32| {
             format!(
-                "sinew_dropped_total{{reason=\"queue_full\"}} {full}\nsinew_dropped_total{{reason=\"conflated\"}} {conflated}\n"
+                "sinew_dropped_total{{reason=\"queue_full\"}} {full}\n\
+                 sinew_dropped_total{{reason=\"conflated\"}} {conflated}\n"
             )
         };
         let found =
             |before: &str, after: &str| drops(&check(""), (&Samples::parse(before), &Samples::parse(after)), 2.0);
-        assert_eq!(found(&page(5, 0), &page(5, 900)).detail, "no drops");
+        let none = found(&page(5, 0), &page(5, 900));
+        assert_eq!((none.detail.as_str(), none.figures[0].to_string().as_str()), ("no drops", "drops_per_s=0;1;100"));
         let some = found(&page(5, 0), &page(15, 0));
         assert_eq!((some.state, some.detail.as_str()), (State::Warning, "5.0 drops/s (10 queue_full)"));
         assert_eq!(found(&page(5, 0), &page(905, 0)).state, State::Critical);

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_page_is_read() {
-        let page = "# HELP a b\na 1\nb{} 2\nc_total{reason=\"x\",more=\"y\"} 3.5 1700000000\nc_total{reason=\"z\"} 4\nbroken\n";
+        let page = "# HELP a b\na 1\nb{} 2\nc_total{reason=\"x\",more=\"y\"} 3.5 17\nc_total{reason=\"z\"} 4\nbroken\n";
         let samples = Samples::parse(page);
         assert_eq!((samples.value("a"), samples.value("b"), samples.value("d")), (Some(1.0), Some(2.0), None));
         let rows: Vec<_> = samples.rows("c_total", "reason").collect();

@@ -59,7 +59,8 @@ fn judge_files(limit: Option<u64>, whose: &str, needed: u64) -> Line {
             "open files",
             format!("{whose} may have {limit} open files; max_clients and pool_max need {needed}"),
             format!(
-                "LimitNOFILE={needed} in the systemd unit, or ulimit -Hn {needed} before the start; or a lower limits.max_clients"
+                "LimitNOFILE={needed} in the systemd unit, or ulimit -Hn {needed} before the start; \
+                 or a lower limits.max_clients"
             ),
         ),
         Some(limit) => Line::passed("open files", format!("{whose} may have {limit}, {needed} are needed at most")),
@@ -106,10 +107,7 @@ mod tests {
             std::fs::create_dir(dir.path().join(pid)).expect("a directory");
             std::fs::write(dir.path().join(pid).join("limits"), line).expect("a file");
         };
-        write(
-            "7",
-            "Limit   Soft Limit  Hard Limit  Units\nMax open files            1024                 524288               files\n",
-        );
+        write("7", "Limit  Soft Limit  Hard Limit  Units\nMax open files  1024  524288  files\n");
         write("8", "Max open files            1024                 unlimited            files\n");
         assert_eq!(hard_limit(dir.path(), 7), Some(Some(524_288)));
         assert_eq!(hard_limit(dir.path(), 8), Some(None));

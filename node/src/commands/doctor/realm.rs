@@ -14,8 +14,8 @@ pub(super) fn nat(mesh: &Value) -> Option<Line> {
         ("private", 0) => Line::failed(
             "nat",
             "private: others can't dial this node, and no relay keeps an address for it",
-            "forward the mesh port and name it with mesh.external; or give it a bootstrap node with mesh.relay_server = true, \
-             and leave mesh.use_relays at \"when-private\"",
+            "forward the mesh port and name it with mesh.external; or give it a bootstrap node with \
+             mesh.relay_server = true, and leave mesh.use_relays at \"when-private\"",
         ),
         ("private", _) => Line::passed("nat", format!("private: others reach this node through {relays} relays")),
         _ => Line::unknown("nat", "no other node has tried to dial this one yet"),
@@ -49,28 +49,32 @@ pub(super) fn discovery(config: &Config, mesh: Option<&Value>) -> Vec<Line> {
         (0, _) => Line::failed(
             "discovery",
             format!("no other node is found by {methods}"),
-            "one address that leads to a node that is up is enough: mesh.bootstrap, the same realm, port 4500 open there",
+            "one address that leads to a node that is up is enough: mesh.bootstrap, the same realm, \
+             port 4500 open there",
         ),
         _ => Line::passed("discovery", format!("{peers} other nodes are connected; configured: {methods}")),
     };
     let bootstrap = mesh["bootstrap"].as_array().map(Vec::as_slice).unwrap_or_default();
-    std::iter::once(found).chain(bootstrap.iter().map(bootstrap_line)).collect()
+    std::iter::once(found).chain(bootstrap.iter().map(|row| bootstrap_line(row, peers))).collect()
 }
 
-fn bootstrap_line(row: &Value) -> Line {
+/// One that fails does no harm while others lead to nodes, and may be only another address of one of these.
+fn bootstrap_line(row: &Value, peers: u64) -> Line {
     let address = row["address"].as_str().unwrap_or("?");
     let failures = row["failures"].as_u64().unwrap_or(0);
     match (row["node"].as_str(), row["ourselves"].as_bool()) {
         (Some(node), _) => Line::passed("bootstrap", format!("{address} leads to {node}")),
         (None, Some(true)) => Line::passed("bootstrap", format!("{address} is this node itself, and left alone")),
-        _ if failures > 0 => Line::failed(
-            "bootstrap",
-            format!(
-                "{address}: {failures} attempts failed: {}",
-                row["problem"].as_str().unwrap_or("no reason is known")
-            ),
-            "see whether that node is up, whether its name leads there, and whether its port 4500 (UDP or TCP) is open",
-        ),
+        _ if failures > 0 => {
+            let problem = row["problem"].as_str().filter(|text| !text.is_empty()).unwrap_or("no reason is known");
+            let detail = format!("{address}: {failures} attempts failed: {problem}");
+            if peers > 0 {
+                return Line::unknown("bootstrap", format!("{detail}; not needed now"));
+            }
+            let mend = "see whether that node is up, whether its name leads there, \
+                        and whether its port 4500 (UDP or TCP) is open";
+            Line::failed("bootstrap", detail, mend)
+        }
         _ => Line::unknown("bootstrap", format!("{address} is being tried")),
     }
 }
@@ -124,11 +128,13 @@ mod tests {
 
     #[test]
     fn each_bootstrap_address_is_judged() {
-        let verdict = |row: Value| bootstrap_line(&row).verdict;
+        let verdict = |row: Value| bootstrap_line(&row, 0).verdict;
         assert_eq!(verdict(json!({ "address": "a", "node": "12D", "failures": 0 })), Passed);
         assert_eq!(verdict(json!({ "address": "a", "ourselves": true, "failures": 3 })), Passed);
         assert_eq!(verdict(json!({ "address": "a", "ourselves": false, "failures": 0 })), Unknown);
-        let failed = bootstrap_line(&json!({ "address": "a", "failures": 2, "problem": "refused" }));
+        let row = json!({ "address": "a", "failures": 2, "problem": "refused" });
+        assert_eq!(bootstrap_line(&row, 1).verdict, Unknown, "another one leads to a node");
+        let failed = bootstrap_line(&row, 0);
         assert_eq!((failed.verdict, failed.detail.as_str()), (Failed, "a: 2 attempts failed: refused"));
     }
 }
