@@ -48,7 +48,7 @@ impl Service {
         self.hand(id, attempt, Place::Node(Arc::clone(link)), link, now)
     }
 
-    /// `false` if it was not handed over, and is nothing that has to be handed to this link any more.
+    /// `false` if it was not handed over, and its place there is free.
     fn hand(self: &Arc<Self>, id: CallId, attempt: u8, place: Place, link: &Arc<Link>, now: Instant) -> bool {
         let parcel = self.table.with(id, attempt, |entry| {
             // Its deadline is about to be seen to.
@@ -68,13 +68,12 @@ impl Service {
         });
         let Some(Some(parcel)) = parcel else { return false };
         match Self::push(id.number(attempt), &parcel, &link.lane) {
-            Ok(()) => self.handed(id, attempt, link, now),
-            Err(error) => {
-                self.not_handed(id, attempt, link, error, now);
-                return false;
+            Ok(()) => {
+                self.handed(id, attempt, link, now);
+                true
             }
+            Err(error) => !self.not_handed(id, attempt, link, error, now),
         }
-        true
     }
 
     fn push(number: u64, parcel: &Parcel, lane: &sinew_link::Lane) -> Result<(), LaneError> {
@@ -126,15 +125,15 @@ impl Service {
         }
     }
 
-    /// The lane takes no request. It was not handed over, and may go elsewhere.
-    fn not_handed(self: &Arc<Self>, id: CallId, attempt: u8, link: &Arc<Link>, error: LaneError, now: Instant) {
+    /// The lane takes no request. It was not handed over, and may go elsewhere. Whether its place is free by that: whoever has
+    /// ended it meanwhile has given the place to another one.
+    fn not_handed(self: &Arc<Self>, id: CallId, attempt: u8, link: &Arc<Link>, error: LaneError, now: Instant) -> bool {
         let noted = self.table.with(id, attempt, |entry| {
             entry.place = Place::Routing;
             entry.opening = false;
         });
-        // Whoever has ended it meanwhile has noted it as done there.
         if noted.is_none() {
-            return;
+            return false;
         }
         link.done();
         match error {
@@ -144,6 +143,7 @@ impl Service {
                 self.ended(id, attempt, None, Cause::Unreachable, &reply, now);
             }
         }
+        true
     }
 
     /// What was handed over is lost: it may have been executed.
