@@ -180,7 +180,7 @@ impl Balancer {
         let (Some(here), Some(there)) = (self.pool.get(near), self.pool.get(far)) else { return Some(near) };
         let (cost, other) = (here.cost(typical, &self.config, now), there.cost(typical, &self.config, now));
         let slow = cost.latency - other.latency > self.local_bias;
-        if !slow && here.has_room(&self.config, now) {
+        if !slow && cost.room {
             let share = here.share(&self.config, now);
             return Some(if self.chance.hits(share) { near } else { far });
         }
@@ -195,19 +195,18 @@ impl Balancer {
         let Some(second) = self.draw(list, exclude, Some(first)) else { return Some(first) };
         let (Some(one), Some(two)) = (self.pool.get(first), self.pool.get(second)) else { return Some(first) };
         let typical = self.typical.mean();
-        let cheaper = one.cost(typical, &self.config, now).compare(&two.cost(typical, &self.config, now), self.alike);
+        let costs = (one.cost(typical, &self.config, now), two.cost(typical, &self.config, now));
         let shares = (one.share(&self.config, now), two.share(&self.config, now));
-        let (one_has_room, two_waits) = (one.has_room(&self.config, now), !two.has_room(&self.config, now));
         // Newcomers pass by their share; where both or none do, the costs decide.
         match (self.chance.hits(shares.0), self.chance.hits(shares.1)) {
-            (true, false) if one_has_room => return Some(first),
-            (false, true) if !two_waits => return Some(second),
+            (true, false) if costs.0.room => return Some(first),
+            (false, true) if costs.1.room => return Some(second),
             _ => {}
         }
-        if one_has_room && self.explores() {
+        if costs.0.room && self.explores() {
             return Some(first);
         }
-        Some(if cheaper.is_le() { first } else { second })
+        Some(if costs.0.compare(&costs.1, self.alike).is_le() { first } else { second })
     }
 
     fn explores(&mut self) -> bool {

@@ -8,7 +8,8 @@ pub struct BalanceConfig {
     /// A newcomer among others gets a share that grows from nearly none to a full one over this time; zero for a full
     /// one at once.
     pub slow_start: Duration,
-    /// Two latencies count as equal when the greater is less than so many times the other. At least 1.
+    /// Two latencies count as equal when the greater is less than so many times the other: then the load decides. One
+    /// that is slower than that gets calls when the other one's concurrency is used up. At least 1.
     pub alike: f64,
     /// An instance of the caller's node is left for another one when it takes so many times as long, or when its
     /// concurrency is used up and the other one costs less. At least 1.
@@ -37,7 +38,7 @@ impl Default for BalanceConfig {
             rise: 0.25,
             fall: 0.125,
             forget: Duration::from_secs(2),
-            explore: 64,
+            explore: 128,
             default_concurrency: 64,
         }
     }

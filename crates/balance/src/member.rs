@@ -46,7 +46,9 @@ pub(crate) struct Cost {
     /// On the logarithmic scale.
     pub(crate) latency: f32,
     /// By what the calls at hand multiply it, on the same scale.
-    pub(crate) load: f32,
+    load: f32,
+    /// A call would be executed at once.
+    pub(crate) room: bool,
     turn: u64,
 }
 
@@ -54,8 +56,12 @@ impl Cost {
     /// Which of two is to be preferred: `Less` for `self`. Of equals, the one that had no call for longer.
     pub(crate) fn compare(&self, other: &Self, alike: f32) -> Ordering {
         let apart = self.latency - other.latency;
-        let apart = if apart.abs() < alike { 0.0 } else { apart };
-        (apart + self.load).total_cmp(&other.load).then(self.turn.cmp(&other.turn))
+        if apart.abs() < alike {
+            return self.load.total_cmp(&other.load).then(self.turn.cmp(&other.turn));
+        }
+        // While the quicker one has room, nothing is gained by the slower one, however little it has to do.
+        let quicker_has_room = if apart < 0.0 { self.room } else { other.room };
+        if quicker_has_room { apart.total_cmp(&0.0) } else { (apart + self.load).total_cmp(&other.load) }
     }
 }
 
@@ -143,18 +149,19 @@ impl Member {
         self.rests_until.is_some_and(|until| until > now)
     }
 
-    /// Whether a call would be executed at once.
-    pub(crate) fn has_room(&self, config: &BalanceConfig, now: Instant) -> bool {
-        !self.rests(now) && self.load(now) < self.concurrency(config)
-    }
-
     pub(crate) fn cost(&self, typical: f32, config: &BalanceConfig, now: Instant) -> Cost {
-        let load = self.load(now);
+        let (load, concurrency) = (self.load(now), self.concurrency(config));
+        let rests = self.rests(now);
         // Beyond its concurrency a call waits for whole turns of the others.
-        let waves = load / self.concurrency(config);
-        let rest = if self.rests(now) { RESTING } else { 1.0 };
+        let waves = load / concurrency;
+        let rest = if rests { RESTING } else { 1.0 };
         let factor = load.saturating_add(1) as f32 * waves.saturating_add(1) as f32 * rest;
-        Cost { latency: self.latency.now(typical, config, now), load: factor.ln(), turn: self.turn }
+        Cost {
+            latency: self.latency.now(typical, config, now),
+            load: factor.ln(),
+            room: load < concurrency && !rests,
+            turn: self.turn,
+        }
     }
 
     /// What it would take if nothing were under way but what makes a call wait, on the logarithmic scale.

@@ -129,7 +129,8 @@ fn a_slow_one_is_avoided() {
             world.run(100, at_once);
         }
         let counts = world.run(50_000, at_once);
-        assert!(counts[2] < 50_000 / 20, "{at_once} at once: {counts:?}");
+        // So few that they don't show in the slowest hundredth of all calls.
+        assert!(counts[2] < 50_000 / 200, "{at_once} at once: {counts:?}");
         // It recovers, and is seen to.
         world.times[2] = 200;
         let recovered = world.now + 5_000_000;
