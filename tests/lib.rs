@@ -9,6 +9,7 @@ mod load;
 mod node;
 mod place;
 mod process;
+pub mod provider;
 pub mod stranger;
 
 use std::time::Duration;

@@ -164,9 +164,9 @@ impl Pulse {
     }
 }
 
-/// A round trip more is nothing beside the pause that was before.
+/// A round trip more is little beside the pause that was before.
 fn guard_after(rtt: Duration) -> Duration {
-    rtt.saturating_mul(20).clamp(Duration::from_millis(5), Duration::from_secs(5))
+    rtt.saturating_mul(4).clamp(Duration::from_millis(3), Duration::from_secs(1))
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ const BEAT: Duration = Duration::from_millis(500);
 
 /// Bounds of the silence after which what is to be written of calls waits for a sign of life: one round trip, and if the peer is
 /// dead, they were certainly not executed. Between the bounds it goes by the round trip, beside which the pause was long.
-const MIN_GUARD: Duration = Duration::from_millis(5);
-const MAX_GUARD: Duration = Duration::from_secs(5);
+const MIN_GUARD: Duration = Duration::from_millis(3);
+const MAX_GUARD: Duration = Duration::from_secs(1);
 
 /// How long the last words to a peer may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -454,7 +454,7 @@ impl Session<'_> {
             // It has just answered.
             probe.learn(rtt);
             self.guarded = true;
-            self.lane.guard(rtt.saturating_mul(20).clamp(MIN_GUARD, MAX_GUARD));
+            self.lane.guard(rtt.saturating_mul(4).clamp(MIN_GUARD, MAX_GUARD));
         }
         if is_silent { probe.ask() } else { probe.heard() }
     }
