@@ -7,7 +7,8 @@ use tokio::sync::Notify;
 
 const NEVER: u64 = u64::MAX;
 
-/// When the task has to look next. Whoever has something due earlier wakes it; nearly always it is later, and costs a comparison.
+/// When the task has to look next. Whoever has something due earlier wakes it; nearly always it is later, and costs a
+/// comparison.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     since: Instant,

@@ -103,7 +103,8 @@ impl Results {
         Self { kept, flights: Mutex::default(), max_ttl: config.max_ttl, counters }
     }
 
-    /// What there is for a call. Joined, it stands with those that wait; if it does not wait for that, it [leaves](Self::leave).
+    /// What there is for a call. Joined, it stands with those that wait; if it does not wait for that, it
+    /// [leaves](Self::leave).
     pub(crate) fn find(&self, key: &Arc<Key>, id: CallId, now: Instant) -> Found {
         if let Some(kept) = self.get(key, now) {
             return Found::Result(kept);

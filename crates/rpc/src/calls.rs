@@ -65,8 +65,8 @@ impl Calls {
         Port::new(Arc::clone(service), link)
     }
 
-    /// A link to another node is up. Frames of calls for it go to `lane`. If there was one to the same node, calls that are
-    /// under way on that one stay there until its port is dropped.
+    /// A link to another node is up. Frames of calls for it go to `lane`. If there was one to the same node, calls that
+    /// are under way on that one stay there until its port is dropped.
     pub fn node(&self, peer: PeerId, lane: Arc<Lane>) -> Port {
         let service = self.service();
         let link = service.link(peer, Kind::Node, lane);
@@ -98,20 +98,21 @@ impl Calls {
         self.service().peers.is_busy(peer)
     }
 
-    /// Announces a procedure through discovery, and takes calls for it from now on. Gives the time to live of the lease.
+    /// Announces a procedure through discovery, and takes calls for it from now on. Gives the time to live of the
+    /// lease.
     ///
-    /// Announced again under the same number and name, its concurrency is changed. The lease is renewed as that of any service;
-    /// when it ends, for whatever reason, the calls that the provider has at hand go on, and no others come.
+    /// Announced again under the same number and name, its concurrency is changed. The lease is renewed as that of any
+    /// service; when it ends, for whatever reason, the calls that the provider has at hand go on, and no others come.
     ///
     /// # Errors
-    /// Those of [`Discovery::announce`]; [`Refusal::Protocol`] for a procedure whose policy is none; [`Refusal::Unavailable`]
-    /// if the session's port was dropped.
+    /// Those of [`Discovery::announce`]; [`Refusal::Protocol`] for a procedure whose policy is none;
+    /// [`Refusal::Unavailable`] if the session's port was dropped.
     pub fn serve(&self, owner: Owner, serve: Serve) -> Result<Duration, Refusal> {
         self.service().serve(owner, serve)
     }
 
-    /// Withdraws a lease through discovery, whether it is of a procedure or of any service. Calls that the provider has at hand
-    /// come to their end, those that wait for it go elsewhere, and there are no new ones.
+    /// Withdraws a lease through discovery, whether it is of a procedure or of any service. Calls that the provider has
+    /// at hand come to their end, those that wait for it go elsewhere, and there are no new ones.
     ///
     /// # Errors
     /// Those of [`Discovery::withdraw`].
@@ -127,7 +128,8 @@ impl Calls {
         self.service().set_health(session, lease, health)
     }
 
-    /// No new calls from now on: clients are refused ([`Refusal::Draining`]), other nodes try elsewhere. Open calls go on.
+    /// No new calls from now on: clients are refused ([`Refusal::Draining`]), other nodes try elsewhere. Open calls go
+    /// on.
     pub fn drain(&self) {
         self.service().drain();
     }

@@ -21,8 +21,8 @@ pub struct CallsConfig {
     pub queue: usize,
     /// Calls that wait beyond that; of these the lowest priority is given up first, then the oldest.
     pub overflow: usize,
-    /// Largest window of a call, in bytes of data frames; what callers ask for is cut to it, what is granted beyond it is a
-    /// violation. Bounds what the node holds of a stream.
+    /// Largest window of a call, in bytes of data frames; what callers ask for is cut to it, what is granted beyond it
+    /// is a violation. Bounds what the node holds of a stream.
     pub max_window: u32,
     /// Calls that wait for a link to one other node.
     pub waiting_per_node: usize,
@@ -42,7 +42,8 @@ pub struct CallsConfig {
     pub stripes: usize,
 }
 
-/// When a call that asks for it is sent to a second provider as well: after the time within which 95 of 100 answers come.
+/// When a call that asks for it is sent to a second provider as well: after the time within which 95 of 100 answers
+/// come.
 #[derive(Debug, Clone, Copy)]
 pub struct HedgeConfig {
     /// Never sooner than this.

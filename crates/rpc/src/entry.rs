@@ -17,8 +17,8 @@ use crate::pending::Pending;
 use crate::procedure::Procedure;
 use crate::table::CallId;
 
-/// A call, from its request to its end. On the node of its caller it has a [`Route`]; on the node of its provider it has none,
-/// unless the two are one.
+/// A call, from its request to its end. On the node of its caller it has a [`Route`]; on the node of its provider it
+/// has none, unless the two are one.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) up: Up,
@@ -144,8 +144,8 @@ pub(crate) struct Left {
 }
 
 impl Entry {
-    /// Whether another provider may be tried after this one has answered so. What says that it was not executed may be tried by
-    /// all, the rest by those that can be executed twice.
+    /// Whether another provider may be tried after this one has answered so. What says that it was not executed may be
+    /// tried by all, the rest by those that can be executed twice.
     pub(crate) fn may_retry(&self, status: Status, dispatches: u8, now: Instant) -> bool {
         let Some(route) = &self.route else { return false };
         // What was handed over can't be handed over again unless all of it is here.

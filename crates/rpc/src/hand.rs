@@ -31,7 +31,8 @@ struct Parcel {
 }
 
 impl Service {
-    /// Hands a call to a provider that has a place for it; if it has ended meanwhile, the next one that waits for the place.
+    /// Hands a call to a provider that has a place for it; if it has ended meanwhile, the next one that waits for the
+    /// place.
     pub(crate) fn start(self: &Arc<Self>, instance: &Arc<Instance>, call: (CallId, u8), now: Instant) {
         let mut next = Some(call);
         while let Some((id, attempt)) = next {
@@ -115,7 +116,8 @@ impl Service {
                         return self.lost(id, attempt, "the link to the provider is congested", now);
                     }
                 }
-                // Cancelled, or out of time, before the request stood on the link: who has ended it did not say so there.
+                // Cancelled, or out of time, before the request stood on the link: who has ended it did not say so
+                // there.
                 None => return link.lane.push_always(|out| encode_cancel(number, out)),
             }
         }
@@ -125,8 +127,8 @@ impl Service {
         }
     }
 
-    /// The lane takes no request. It was not handed over, and may go elsewhere. Whether its place is free by that: whoever has
-    /// ended it meanwhile has given the place to another one.
+    /// The lane takes no request. It was not handed over, and may go elsewhere. Whether its place is free by that:
+    /// whoever has ended it meanwhile has given the place to another one.
     fn not_handed(self: &Arc<Self>, id: CallId, attempt: u8, link: &Arc<Link>, error: LaneError, now: Instant) -> bool {
         let noted = self.table.with(id, attempt, |entry| {
             entry.place = Place::Routing;

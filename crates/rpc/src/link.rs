@@ -93,7 +93,8 @@ impl Link {
         self.at_hand.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The link is gone. Whoever finds this unset after it has noted a call as handed to the link is found by whoever sets it.
+    /// The link is gone. Whoever finds this unset after it has noted a call as handed to the link is found by whoever
+    /// sets it.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }

@@ -71,7 +71,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_kept_comes_back(frames in prop::collection::vec((any::<bool>(), any::<bool>(), 0..300_usize), 0..50)) {
+        fn what_was_kept_comes_back(
+            frames in prop::collection::vec((any::<bool>(), any::<bool>(), 0..300_usize), 0..50),
+        ) {
             let budget = Arc::new(Budget::new(1 << 20));
             let mut pending = Pending::new(budget.try_reserve(0).expect("nothing is always there"));
             let mut expected = Vec::new();

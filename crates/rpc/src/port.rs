@@ -9,7 +9,8 @@ use crate::service::Service;
 
 /// One link's part in the calls of the node: takes the frames that come over it. Owned by the task that reads the link.
 ///
-/// Dropped, the link is gone: calls that came over it are cancelled, and those that it was to answer are tried elsewhere or end.
+/// Dropped, the link is gone: calls that came over it are cancelled, and those that it was to answer are tried
+/// elsewhere or end.
 #[derive(Debug)]
 pub struct Port {
     service: Arc<Service>,

@@ -16,7 +16,8 @@ use sinew_wire::{CachePolicy, PeerId};
 use crate::directory::Directory;
 use crate::table::CallId;
 
-/// How long a set of providers is used without asking discovery for it, if nothing has changed. Asking is what keeps it fresh.
+/// How long a set of providers is used without asking discovery for it, if nothing has changed. Asking is what keeps it
+/// fresh.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A procedure that clients of this node call.
@@ -141,7 +142,8 @@ impl Procedure {
         self.state.lock().balancer.finished(pick, Outcome::NotCounted, now);
     }
 
-    /// Whether there may be another attempt after one that ended so. What was not executed has not cost its provider anything.
+    /// Whether there may be another attempt after one that ended so. What was not executed has not cost its provider
+    /// anything.
     pub(crate) fn may_retry(&self, status: Status, now: Instant) -> bool {
         status == Status::NotSent || self.state.lock().retries.take(now)
     }

@@ -12,8 +12,8 @@ use crate::service::{Counts, Service};
 use crate::table::CallId;
 
 impl Service {
-    /// Answers a call by a result that is kept; or has it wait for an equal one; or goes on with it, as the one for which others
-    /// wait.
+    /// Answers a call by a result that is kept; or has it wait for an equal one; or goes on with it, as the one for
+    /// which others wait.
     pub(crate) fn answer_kept(self: &Arc<Self>, id: CallId, attempt: u8, traits: &Traits, now: Instant) {
         let Some(policy) = &traits.cache else { return };
         let call = self.table.with(id, attempt, |entry| {

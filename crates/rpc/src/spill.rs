@@ -1,7 +1,7 @@
 //! Data that wait until their link has room for them.
 //!
-//! What a call may have on its way is bounded by its window; that of all calls of a link together is more than may wait in its
-//! lane. The rest waits here, charged to the memory budget, and leaves most of the lane to short calls.
+//! What a call may have on its way is bounded by its window; that of all calls of a link together is more than may wait
+//! in its lane. The rest waits here, charged to the memory budget, and leaves most of the lane to short calls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use sinew_flow::Reservation;
 use sinew_link::{Body, Lane, LaneError};
 use sinew_wire::call::{Data, Reply};
 
-use crate::link::Link;
+use crate::link::{Kind, Link};
 
 /// How often it is looked whether there is room again. The writer of the link needs longer for what the lane holds.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Most bytes that wait for one link.
-const MAX_BYTES: usize = 64 << 20;
+/// Most bytes that wait for one client, and for one node.
+const MAX_BYTES: (usize, usize) = (32 << 20, 64 << 20);
 
 /// A call on a link: its number, and whether this node has given it.
 pub(crate) type Numbered = (u64, bool);
@@ -105,7 +105,10 @@ impl Link {
         let mut encoded = BytesMut::new();
         head(&mut encoded);
         let bytes = encoded.len() + body.len();
-        let memory = (spill.bytes + bytes <= MAX_BYTES).then(|| self.budget.try_reserve(bytes)).flatten();
+        let most = if self.kind == Kind::Node { MAX_BYTES.1 } else { MAX_BYTES.0 };
+        // Never more than is left to all others.
+        let fits = spill.bytes + bytes <= most.min(self.budget.free());
+        let memory = fits.then(|| self.budget.try_reserve(bytes)).flatten();
         let memory = memory.ok_or(LaneError::Full)?;
         let body = match body {
             Body::Lent(bytes) => Bytes::copy_from_slice(bytes),

@@ -209,7 +209,8 @@ impl Table {
         self.stripes.len()
     }
 
-    /// All calls for which `is_meant`, with the attempt at which they are. Takes time in proportion to the calls of the node.
+    /// All calls for which `is_meant`, with the attempt at which they are. Takes time in proportion to the calls of the
+    /// node.
     pub(crate) fn find(&self, is_meant: impl Fn(&Entry) -> bool) -> Vec<(CallId, u8)> {
         let mut found = Vec::new();
         for (number, stripe) in self.stripes.iter().enumerate() {
@@ -233,7 +234,8 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_say_which_call_and_which_attempt(
-            generation in 0..1_u32 << GENERATION_BITS, slot in 0..1_u32 << SLOT_BITS, stripe in 0..MAX_STRIPES, attempt: u8,
+            generation in 0..1_u32 << GENERATION_BITS, slot in 0..1_u32 << SLOT_BITS, stripe in 0..MAX_STRIPES,
+            attempt: u8,
         ) {
             let id = CallId::new(generation, slot, stripe);
             prop_assert_eq!((id.slot(), id.stripe()), (slot, stripe));

@@ -482,14 +482,14 @@ async fn a_caller_that_reads_nothing_is_bounded() {
     let provider = world.provider(0, "a", Procedure::default());
     let caller = world.client_with(0, 1_000);
     let budget = Arc::clone(&world.nodes[0].budget);
-    let others = budget.try_reserve(budget.free() - 250_000).expect("is free");
+    let others = budget.try_reserve(budget.free() - 350_000).expect("is free");
     let large = vec![7; 100_000];
     for number in 1..=4 {
         world.call(caller, number, "a", b"");
         let asked = world.next(provider).await.request().call;
         world.answer(provider, asked, Status::Ok, &large);
     }
-    // One frame fits into any lane, two wait; for the last answer there is no memory, and the caller hears that.
+    // One frame fits into any lane, two wait; the last would take more than it leaves, and the caller hears that.
     assert_eq!(world.nodes[0].calls.open(), 0);
     let mut ends = Vec::new();
     while ends.len() < 4 {

@@ -80,8 +80,8 @@ fn is_cut_short(body: &[u8], head: usize, at: Index) {
 proptest! {
     #[test]
     fn requests_come_back(
-        fields in request_fields(), name in "[a-z.ß]{0,60}", key in vec(any::<u8>(), 0..=MAX_KEY), headers in headers(),
-        body in vec(any::<u8>(), 0..300), at: Index,
+        fields in request_fields(), name in "[a-z.ß]{0,60}", key in vec(any::<u8>(), 0..=MAX_KEY),
+        headers in headers(), body in vec(any::<u8>(), 0..300), at: Index,
     ) {
         let body = if fields.flags.contains(Flags::ITEMS_IN) { Vec::new() } else { body };
         let headers = Headers::decode(&headers).expect("are headers");
@@ -137,7 +137,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_frame_or_an_error(kind in 0..8_u8, mut bytes in vec(any::<u8>(), 0..400), zeros in 0..200_usize) {
+    fn any_bytes_are_a_frame_or_an_error(
+        kind in 0..8_u8, mut bytes in vec(any::<u8>(), 0..400), zeros in 0..200_usize,
+    ) {
         // Mostly zeros, so that lengths are small enough to come further.
         bytes.iter_mut().skip(1).take(zeros).for_each(|byte| *byte = 0);
         if let Some(first) = bytes.first_mut() {
