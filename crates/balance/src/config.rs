@@ -19,6 +19,9 @@ pub struct BalanceConfig {
     pub rise: f64,
     /// How far a quicker answer moves it.
     pub fall: f64,
+    /// Answers that come close together tell of one event: in less than this time none moves a latency all the way that
+    /// `rise` and `fall` allow.
+    pub smoothing: Duration,
     /// An instance that answers nothing for this long has forgotten two thirds of what it was slower than the others.
     pub forget: Duration,
     /// One choice in so many is made without looking at the costs, so that one that was slow once is seen to have
@@ -37,6 +40,7 @@ impl Default for BalanceConfig {
             local_bias: 4.0,
             rise: 0.25,
             fall: 0.125,
+            smoothing: Duration::from_millis(40),
             forget: Duration::from_secs(2),
             explore: 128,
             default_concurrency: 64,

@@ -42,8 +42,10 @@ impl Latency {
     pub(crate) fn observe(&mut self, latency: Duration, typical: f32, config: &BalanceConfig, now: Instant) {
         let sample = scaled(latency);
         let before = self.scaled.map_or(sample, |_| self.now(typical, config, now));
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        let pace = passed / config.smoothing.as_secs_f64().max(1e-9);
         let part = if sample > before { config.rise } else { config.fall };
-        self.scaled = Some(before + (sample - before) * part as f32);
+        self.scaled = Some(before + (sample - before) * part.min(pace) as f32);
         self.at = self.at.max(now);
     }
 

@@ -41,6 +41,8 @@ struct World {
     calls: u64,
     counts: Vec<u64>,
     noise: u64,
+    /// Each provider in turn does nothing for so many microseconds out of a tenth of a second.
+    stall: u64,
 }
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
             calls: 0,
             counts: vec![0; times.len()],
             noise: 1,
+            stall: 0,
         }
     }
 
@@ -76,7 +79,9 @@ impl World {
         let time = self.times[pick.id.id as usize];
         let took = time / 2 + draw % time + if draw.is_multiple_of(331) { 10 * time } else { 0 };
         self.counts[pick.id.id as usize] += 1;
-        self.open.push((Reverse(self.now + took), self.calls));
+        let into = (self.now + took + pick.id.id * 23_000) % 100_000;
+        let done = self.now + took + self.stall.saturating_sub(into);
+        self.open.push((Reverse(done), self.calls));
         self.picks.insert(self.calls, (pick, self.now));
         self.calls += 1;
     }
@@ -118,6 +123,16 @@ fn equals_share_evenly() {
             let counts = world.run(50_000, at_once);
             assert_even(&counts, 0.05);
         }
+    }
+}
+
+#[test]
+fn who_stops_for_a_moment_is_not_left_for_long() {
+    for at_once in [8, 64] {
+        let mut world = World::new(&remotes(4), &[600; 4]);
+        world.stall = 6_000;
+        world.run(10_000, at_once);
+        assert_even(&world.run(50_000, at_once), 0.05);
     }
 }
 
