@@ -34,7 +34,7 @@ impl Scene {
         loop {
             match self.witness.next().await? {
                 Said::Run { .. } => break,
-                Said::Control(_) => {}
+                Said::Control(_) | Said::Call(_) => {}
                 Said::End => anyhow::bail!("the witness lost its link"),
             }
         }

@@ -192,7 +192,7 @@ async fn answer(stranger: &mut Stranger) -> Result<Option<Refusal>> {
             Said::Control(Control::LeaseEnded { refusal, .. }) => return Ok(Some(refusal.context("a reason")?)),
             Said::Control(Control::Goodbye(goodbye)) => bail!("{goodbye:?}"),
             Said::End => bail!("the link ended"),
-            Said::Control(_) | Said::Run { .. } => {}
+            Said::Control(_) | Said::Run { .. } | Said::Call(_) => {}
         }
     }
 }

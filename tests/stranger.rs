@@ -65,7 +65,7 @@ impl Stranger {
                 Said::Control(Control::Unsubscribed { subscription: number, refusal }) if number == subscription => {
                     return Ok(refusal);
                 }
-                Said::Control(_) | Said::Run { .. } => {}
+                Said::Control(_) | Said::Run { .. } | Said::Call(_) => {}
                 Said::End => bail!("the link ended"),
             }
         }
@@ -77,6 +77,7 @@ impl Stranger {
             if let Some(frame) = self.reader.next_frame()? {
                 return Ok(match frame.kind {
                     FrameKind::Control => Said::Control(Control::decode(frame.body)?),
+                    FrameKind::Call => Said::Call(Bytes::copy_from_slice(frame.body)),
                     _ => Said::Run { bytes: frame.body.len() },
                 });
             }
@@ -93,7 +94,7 @@ impl Stranger {
             match self.next().await? {
                 Said::Control(Control::Goodbye(goodbye)) => return Ok(goodbye.reason),
                 Said::End => bail!("the link ended without a goodbye"),
-                Said::Control(_) | Said::Run { .. } => {}
+                Said::Control(_) | Said::Run { .. } | Said::Call(_) => {}
             }
         }
     }
@@ -105,7 +106,7 @@ impl Stranger {
             match self.next().await? {
                 Said::Control(Control::Pong { nonce: 99 }) => return Ok(()),
                 Said::End => bail!("the link ended before a pong"),
-                Said::Control(_) | Said::Run { .. } => {}
+                Said::Control(_) | Said::Run { .. } | Said::Call(_) => {}
             }
         }
     }
@@ -121,6 +122,8 @@ pub enum Said {
         /// Size of its body.
         bytes: usize,
     },
+    /// A frame of a call.
+    Call(Bytes),
     /// The stream ended or broke.
     End,
 }
