@@ -10,7 +10,7 @@ use sinew_wire::{Limit, Refusal};
 use crate::accept::BUSY_MS;
 use crate::entry::{Entry, Up};
 use crate::gather;
-use crate::link::Link;
+use crate::link::{Kind, Link};
 use crate::pending::Pending;
 use crate::service::Service;
 use crate::settle::Cause;
@@ -158,8 +158,9 @@ impl Service {
             if !entry.is_asked_by(link) {
                 return Step::Leave;
             }
-            let credit = entry.out_credit.checked_add(bytes).filter(|credit| *credit <= self.config.max_window);
-            let Some(credit) = credit else { return Step::Keep(Fate::Violation(self.beyond_credit())) };
+            let Some(credit) = more(entry.out_credit, bytes, self.config.max_window, link) else {
+                return Step::Keep(Fate::Violation(self.beyond_credit()));
+            };
             entry.out_credit = credit;
             if gather::send_on(entry) {
                 return Step::Take;
@@ -198,8 +199,9 @@ impl Service {
             if entry.attempt != attempt || !entry.place.is_at(link) {
                 return Step::Leave;
             }
-            let credit = entry.in_credit.checked_add(bytes).filter(|credit| *credit <= most);
-            let Some(credit) = credit else { return Step::Keep(Fate::Violation(self.beyond_credit())) };
+            let Some(credit) = more(entry.in_credit, bytes, most, link) else {
+                return Step::Keep(Fate::Violation(self.beyond_credit()));
+            };
             entry.in_credit = credit;
             Step::Keep(match &entry.up {
                 Up::Link { link, number } => Fate::Pass(Arc::clone(link), *number),
@@ -229,4 +231,11 @@ impl Service {
         let reply = Reply { body: &body, ..Reply::failure(0, Status::Refused, "") };
         self.ended(id, attempt, None, Cause::Lost, &reply, now);
     }
+}
+
+/// Credit after some more was given over a link. `None` if that is beyond what may be; another node, which may allow its
+/// clients more, is not to blame for them, and has it cut.
+fn more(credit: u32, bytes: u32, most: u32, link: &Link) -> Option<u32> {
+    let sum = credit.saturating_add(bytes);
+    (sum <= most || link.kind == Kind::Node).then(|| sum.min(most))
 }
