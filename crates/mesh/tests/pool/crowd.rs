@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use sinew_link::Address;
@@ -34,12 +35,14 @@ pub(crate) enum Told {
     Ready(Vec<String>),
     /// A link is up.
     Opened(usize),
+    /// From here on it confirms nothing.
+    Holds(usize),
     /// A message came.
     Got(usize),
     /// It was asked for a sign of life.
     Pinged(usize),
-    /// The link has ended, so many milliseconds after the last message.
-    Closed(usize, Why, u64),
+    /// The link has ended.
+    Closed(usize, Why),
 }
 
 /// What the node said when it closed a link.
@@ -54,10 +57,12 @@ pub(crate) enum Why {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Peer {
     pub(crate) open: bool,
+    /// It was told to hold, and does so. Stays so.
+    pub(crate) holds: bool,
     pub(crate) opened: usize,
     pub(crate) got: usize,
     pub(crate) pinged: usize,
-    pub(crate) closed: Vec<(Why, u64)>,
+    pub(crate) closed: Vec<(Why, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -154,12 +159,13 @@ impl Seen {
                 self.open += 1;
                 self.most_open = self.most_open.max(self.open);
             }
+            Told::Holds(number) => self.peers[number].holds = true,
             Told::Got(number) => self.peers[number].got += 1,
             Told::Pinged(number) => self.peers[number].pinged += 1,
-            Told::Closed(number, why, after) => {
+            Told::Closed(number, why) => {
                 let peer = &mut self.peers[number];
                 peer.open = false;
-                peer.closed.push((why, after));
+                peer.closed.push((why, Instant::now()));
                 self.open -= 1;
             }
         }
@@ -199,9 +205,10 @@ impl fmt::Display for Told {
         match self {
             Self::Ready(courier) => write!(f, "ready {}", courier.join(" ")),
             Self::Opened(number) => write!(f, "opened {number}"),
+            Self::Holds(number) => write!(f, "holds {number}"),
             Self::Got(number) => write!(f, "got {number}"),
             Self::Pinged(number) => write!(f, "pinged {number}"),
-            Self::Closed(number, why, after) => write!(f, "closed {number} {why:?} {after}"),
+            Self::Closed(number, why) => write!(f, "closed {number} {why:?}"),
         }
     }
 }
@@ -213,15 +220,16 @@ impl Told {
         match words[..] {
             ["ready", ..] => Self::Ready(words[1..].iter().map(|address| (*address).to_owned()).collect()),
             ["opened", peer] => Self::Opened(number(peer)),
+            ["holds", peer] => Self::Holds(number(peer)),
             ["got", peer] => Self::Got(number(peer)),
             ["pinged", peer] => Self::Pinged(number(peer)),
-            ["closed", peer, why, after] => {
+            ["closed", peer, why] => {
                 let why = match why {
                     "Evicted" => Why::Evicted,
                     "Idle" => Why::Idle,
                     _ => Why::Other,
                 };
-                Self::Closed(number(peer), why, number(after) as u64)
+                Self::Closed(number(peer), why)
             }
             _ => panic!("{line}"),
         }

@@ -1,7 +1,6 @@
 //! A peer with an identity and a link of its own, and no node behind it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -117,7 +116,6 @@ impl Fake {
         let (sender, mut orders) = mpsc::channel(8);
         self.state.lock().orders = Some(sender);
         self.tell(Told::Opened(self.number));
-        let mut last = Instant::now();
         let why = loop {
             let heard = tokio::select! {
                 Some(frame) = orders.recv() => {
@@ -128,7 +126,6 @@ impl Fake {
             };
             match heard {
                 Heard::Forward => {
-                    last = Instant::now();
                     self.tell(Told::Got(self.number));
                     if let Some(ack) = self.take() {
                         link.send(ack).await;
@@ -149,7 +146,7 @@ impl Fake {
                 Heard::Control(_) | Heard::End => break Why::Other,
             }
         };
-        self.tell(Told::Closed(self.number, why, last.elapsed().as_millis() as u64));
+        self.tell(Told::Closed(self.number, why));
     }
 
     /// One frame more was taken: what is said to that.
@@ -161,6 +158,7 @@ impl Fake {
 
     pub(crate) fn hold(&self) {
         self.state.lock().holding = true;
+        self.tell(Told::Holds(self.number));
     }
 
     pub(crate) fn release(&self) {
