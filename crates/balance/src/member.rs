@@ -149,26 +149,27 @@ impl Member {
         self.rests_until.is_some_and(|until| until > now)
     }
 
+    /// By what waiting multiplies the time of a call, 1 if it would be executed at once: beyond the instance's concurrency
+    /// it waits for whole turns of the others.
+    fn waiting(&self, config: &BalanceConfig, now: Instant) -> f32 {
+        let waves = self.load(now) / self.concurrency(config);
+        let rest = if self.rests(now) { RESTING } else { 1.0 };
+        waves.saturating_add(1) as f32 * rest
+    }
+
     pub(crate) fn cost(&self, typical: f32, config: &BalanceConfig, now: Instant) -> Cost {
-        let (load, concurrency) = (self.load(now), self.concurrency(config));
-        let rests = self.rests(now);
-        // Beyond its concurrency a call waits for whole turns of the others.
-        let waves = load / concurrency;
-        let rest = if rests { RESTING } else { 1.0 };
-        let factor = load.saturating_add(1) as f32 * waves.saturating_add(1) as f32 * rest;
+        let waiting = self.waiting(config, now);
         Cost {
             latency: self.latency.now(typical, config, now),
-            load: factor.ln(),
-            room: load < concurrency && !rests,
+            load: (self.load(now).saturating_add(1) as f32 * waiting).ln(),
+            room: waiting <= 1.0,
             turn: self.turn,
         }
     }
 
-    /// What it would take if nothing were under way but what makes a call wait, on the logarithmic scale.
+    /// How long a call would take, whatever else is under way as long as it doesn't have to wait; on the logarithmic scale.
     pub(crate) fn quickness(&self, typical: f32, config: &BalanceConfig, now: Instant) -> f32 {
-        let waves = self.load(now) / self.concurrency(config);
-        let rest = if self.rests(now) { RESTING } else { 1.0 };
-        self.latency.now(typical, config, now) + (waves.saturating_add(1) as f32 * rest).ln()
+        self.latency.now(typical, config, now) + self.waiting(config, now).ln()
     }
 
     /// The part of a full share that it gets now.
