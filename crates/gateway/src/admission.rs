@@ -2,9 +2,6 @@ use sinew_wire::{Features, Hello, PROTOCOL_VERSION, Refusal, Role, Welcome};
 
 use crate::config::GatewayConfig;
 
-/// What this node can do beyond the base protocol.
-const FEATURES: Features = Features::LZ4;
-
 /// What a peer is let in as.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
@@ -14,15 +11,10 @@ pub(crate) enum Admitted {
     Node,
 }
 
-/// Decides about a peer that said hello: the one place where realm, version and (with realm keys) permission are
-/// checked. Everything that enters the node as a session has passed here.
+/// Decides about a peer that said hello on a listener, by the rule that holds at every door: [`Hello::admitted_to`]. (The other
+/// door is that of the mesh, for links that come over the overlay.)
 pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Result<Admitted, Refusal> {
-    if hello.version < PROTOCOL_VERSION {
-        return Err(Refusal::Version { node: PROTOCOL_VERSION });
-    }
-    if hello.realm != config.realm {
-        return Err(Refusal::Realm(hello.realm.clone()));
-    }
+    hello.admitted_to(&config.realm)?;
     if hello.role == Role::Node {
         return Ok(Admitted::Node);
     }
@@ -30,7 +22,7 @@ pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Resu
         version: PROTOCOL_VERSION,
         session,
         node: config.node,
-        features: hello.features.common(FEATURES),
+        features: hello.features.common(Features::OURS),
         publish_window: config.publish_window,
         max_message_bytes: config.message.payload as u64,
         max_header_bytes: config.message.headers as u64,
@@ -64,7 +56,7 @@ mod tests {
     fn a_client_of_the_realm_is_welcome_and_told_the_limits() {
         let Ok(Admitted::Client(welcome)) = admit(&hello(), 3, &config()) else { panic!("is not admitted") };
         assert_eq!((welcome.session, welcome.max_message_bytes), (3, 1 << 20));
-        assert_eq!(welcome.features, FEATURES, "only what both have");
+        assert_eq!(welcome.features, Features::OURS, "only what both have");
     }
 
     #[test]

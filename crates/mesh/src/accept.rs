@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sinew_link::{Link, LinkReader, LinkWriter, Transport};
-use sinew_wire::{Hello, PROTOCOL_VERSION, PeerId, Refusal, Role};
+use sinew_wire::{Hello, PeerId, Refusal, Role};
 use tracing::debug;
 
 use crate::context::Shared;
@@ -71,7 +71,10 @@ async fn meet(context: Shared, shake: Shake, facts: LinkFacts, hello: Hello) {
 
 /// Whether it is a member: until that is known, the link is served nothing.
 async fn admit(context: &Shared, facts: LinkFacts, hello: &Hello) -> Result<(Arc<Node>, Admission, LinkInfo), Refusal> {
-    check(hello, &context.config.realm)?;
+    hello.admitted_to(&context.config.realm)?;
+    if hello.role != Role::Node {
+        return Err(Refusal::Denied("clients are not served over the overlay".to_owned()));
+    }
     let peer = facts.peer;
     if peer == context.peer {
         return Err(Refusal::Denied("a link of the node to itself".to_owned()));
@@ -100,18 +103,4 @@ async fn admit(context: &Shared, facts: LinkFacts, hello: &Hello) -> Result<(Arc
     };
     let admission = context.pool.hello(peer, hello.instance, info.clone()).await?;
     Ok((node, admission, info))
-}
-
-/// The same rules as the gateway's; a link of the overlay does not pass there.
-fn check(hello: &Hello, realm: &str) -> Result<(), Refusal> {
-    if hello.version < PROTOCOL_VERSION {
-        return Err(Refusal::Version { node: PROTOCOL_VERSION });
-    }
-    if hello.realm != realm {
-        return Err(Refusal::Realm(hello.realm.clone()));
-    }
-    if hello.role != Role::Node {
-        return Err(Refusal::Denied("clients are not served over the overlay".to_owned()));
-    }
-    Ok(())
 }

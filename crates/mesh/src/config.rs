@@ -59,7 +59,7 @@ impl MeshConfig {
             realm,
             name: String::new(),
             pool: PoolConfig::default(),
-            features: Features::LZ4,
+            features: Features::OURS,
             handshake_timeout: Duration::from_secs(3),
             stranger_timeout: Duration::from_secs(3),
             max_strangers: 64,

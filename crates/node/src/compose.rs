@@ -11,12 +11,9 @@ use sinew_overlay::{OverlayConfig, Reserve};
 use sinew_pubsub::{ForwardConfig, PubSubConfig, RunLimits};
 use sinew_rpc::{CacheConfig, CallsConfig};
 use sinew_wire::entry::EntryLimits;
-use sinew_wire::{Features, FrameLimits, PeerId};
+use sinew_wire::{FrameLimits, PeerId};
 
 use crate::{Config, Mesh, UseRelays};
-
-/// What this node can do beyond the base protocol.
-pub(crate) const FEATURES: Features = Features::LZ4;
 
 pub(crate) fn link(config: &Config) -> LinkConfig {
     LinkConfig {
@@ -138,7 +135,6 @@ pub(crate) fn mesh(config: &Config) -> MeshConfig {
     let pool = PoolConfig { max: mesh.pool_max, idle: mesh.pool_idle, sweep: mesh.pool_sweep, ..PoolConfig::default() };
     MeshConfig {
         pool,
-        features: FEATURES,
         seed: rand::random(),
         call_dead_after: config.limits.provider_silence,
         call_queue: bytes(config.limits.call_queue.saturating_mul(4)),

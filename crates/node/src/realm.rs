@@ -11,6 +11,7 @@ use sinew_observe::Metrics;
 use sinew_overlay::{Overlay, OverlayError, Started};
 use sinew_pubsub::PubSub;
 use sinew_rpc::Calls;
+use sinew_wire::Features;
 
 use crate::{Config, advertise, compose};
 
@@ -63,7 +64,7 @@ impl Realm {
             data: advertise::addresses(&config.mesh.advertise, clients, &addresses),
             mesh: addresses,
             region: config.mesh.region.clone(),
-            features: compose::FEATURES.0,
+            features: Features::OURS.0,
         };
         let mesh = Mesh::start(MeshParts {
             config: compose::mesh(config),

@@ -2,7 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::{check_prefix, check_service};
 use crate::service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
-use crate::{DecodeError, PeerId, ProviderHealth, Refusal, Serve, check_group, check_name, check_realm, codec};
+use crate::{
+    DecodeError, PROTOCOL_VERSION, PeerId, ProviderHealth, Refusal, Serve, check_group, check_name, check_realm, codec,
+};
 
 /// Everything on a link that is not a run of messages.
 ///
@@ -231,6 +233,9 @@ impl Features {
     /// Can read runs packed by lz4.
     pub const LZ4: Self = Self(1);
 
+    /// All that this version can do.
+    pub const OURS: Self = Self::LZ4;
+
     /// Whether all of `other` is there.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -265,6 +270,20 @@ impl Hello {
     pub fn validate(&self) -> Result<(), DecodeError> {
         check_realm(&self.realm)?;
         check_name(&self.name)
+    }
+
+    /// Whether its sender may come in to a node of this realm: the one rule for every door of a node.
+    ///
+    /// # Errors
+    /// [`Refusal::Version`] or [`Refusal::Realm`]: what the sender is to be told.
+    pub fn admitted_to(&self, realm: &str) -> Result<(), Refusal> {
+        if self.version < PROTOCOL_VERSION {
+            return Err(Refusal::Version { node: PROTOCOL_VERSION });
+        }
+        if self.realm != realm {
+            return Err(Refusal::Realm(self.realm.clone()));
+        }
+        Ok(())
     }
 }
 
