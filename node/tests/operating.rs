@@ -187,10 +187,13 @@ type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 fn exported(page: &str) -> Exported {
     let mut exported = Exported::new();
     for line in page.lines().filter(|line| !line.starts_with('#')) {
-        let series = line.split_once(' ').map_or(line, |(series, _)| series);
-        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        // Values of labels may have blanks.
+        let (name, labels) = match line.split_once('{') {
+            Some((name, rest)) => (name, rest.rsplit_once('}').map_or("", |(labels, _)| labels)),
+            None => (line.split_once(' ').map_or(line, |(name, _)| name), ""),
+        };
         let row = exported.entry(name.to_owned()).or_default();
-        for (label, value) in labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')) {
+        for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
             row.entry(label.to_owned()).or_default().insert(value.trim_matches('"').to_owned());
         }
     }
@@ -303,5 +306,24 @@ async fn rules_dashboard_and_runbooks_name_only_what_a_node_exports() -> Result<
         };
         ensure!(strange.is_empty(), "{place} names what a node does not export: {strange:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn every_alert_is_tested_and_has_a_runbook_that_names_it() -> Result<()> {
+    let read = |path: &str| std::fs::read_to_string(docs(path)).with_context(|| path.to_owned());
+    let (rules, tests) = (read("operating/prometheus/sinew.rules.yml")?, read("operating/prometheus/sinew.test.yml")?);
+    let mut alerts = 0;
+    for rule in rules.split("- alert: ").skip(1) {
+        let name = rule.lines().next().context("a name")?;
+        // A case ends where the next one begins; in one of them something is expected.
+        let mut cases = tests.split("- alertname: ").filter(|case| case.lines().next() == Some(name));
+        ensure!(cases.any(|case| case.contains("- exp_labels:")), "{name} fires in no test");
+        let runbook =
+            rule.split_once("runbook: docs/").and_then(|(_, rest)| rest.lines().next()).context("a runbook")?;
+        ensure!(read(runbook)?.contains(name), "{runbook} does not name {name}");
+        alerts += 1;
+    }
+    ensure!(alerts >= 20, "only {alerts} alerts are found");
     Ok(())
 }

@@ -34,11 +34,13 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     if line.starts_with('#') {
         return None;
     }
-    // No label of a node has a blank or a brace in its value.
-    let (series, value) = line.split_once(' ')?;
-    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-    let value = value.split(' ').next()?.parse().ok()?;
-    Some(Sample { name, labels: labels.trim_end_matches('}'), value })
+    // Values of labels may have blanks.
+    let (name, labels, value) = match line.split_once('{') {
+        Some((name, rest)) => rest.rsplit_once('}').map(|(labels, value)| (name, labels, value))?,
+        None => line.split_once(' ').map(|(name, value)| (name, "", value))?,
+    };
+    let value = value.split_whitespace().next()?.parse().ok()?;
+    Some(Sample { name, labels, value })
 }
 
 fn value_of<'a>(labels: &'a str, label: &str) -> Option<&'a str> {
@@ -52,11 +54,12 @@ mod tests {
 
     #[test]
     fn a_page_is_read() {
-        let page = "# HELP a b\na 1\nb{} 2\nc_total{reason=\"x\",more=\"y\"} 3.5 17\nc_total{reason=\"z\"} 4\nbroken\n";
+        let page =
+            "# HELP a b\na 1\nb{} 2\nc_total{reason=\"x\",more=\"y\"} 3.5 17\nc_total{reason=\"a b\"} 4\nbroken\n";
         let samples = Samples::parse(page);
         assert_eq!((samples.value("a"), samples.value("b"), samples.value("d")), (Some(1.0), Some(2.0), None));
         let rows: Vec<_> = samples.rows("c_total", "reason").collect();
-        assert_eq!(rows, [("x", 3.5), ("z", 4.0)]);
+        assert_eq!(rows, [("x", 3.5), ("a b", 4.0)]);
         assert_eq!(samples.rows("c_total", "more").collect::<Vec<_>>(), [("y", 3.5)]);
     }
 }
