@@ -27,7 +27,8 @@ async fn a_peer_that_is_killed_shows_within_seconds() {
         let killed = Instant::now();
         doomed.shutdown_background();
         first.disconnected(id).await;
-        assert!(killed.elapsed() < Duration::from_secs(9), "{transport}: {:?}", killed.elapsed());
+        // 8 s of silence, the next sweep, and a machine with other work to do.
+        assert!(killed.elapsed() < Duration::from_secs(12), "{transport}: {:?}", killed.elapsed());
         drop(second);
     }
 }
