@@ -64,7 +64,7 @@ impl Hostile {
     fn join(&mut self, n: usize) {
         let vary = Vec::new();
         let cache = Some(CachePolicy { ttl_ms: 5, negative_ttl_ms: 5, max_bytes: 1_000, vary }).filter(|_| n % 2 == 1);
-        let procedure = Procedure { concurrency: 1 + n as u32 % 3, idempotent: n % 3 > 0, cache };
+        let procedure = Procedure { concurrency: 1 + n as u32 % 3, idempotent: !n.is_multiple_of(3), cache };
         // All of them have the same identity, which none needs but for numbers of clients.
         let client = self.world.provider(n / 3 % 2, NAMES[n % 2], procedure);
         self.clients.push(client);
@@ -96,12 +96,12 @@ impl Hostile {
             6..=10 => CallFrame::Reply(Reply {
                 retry_after_ms: sent.amount,
                 load: sent.amount,
-                health: if sent.amount % 2 == 0 { ProviderHealth::Good } else { ProviderHealth::Down },
+                health: if sent.amount.is_multiple_of(2) { ProviderHealth::Good } else { ProviderHealth::Down },
                 body: &body,
                 ..Reply::failure(number, sent.status, "")
             }),
             11..=15 => CallFrame::Data(Data { call: number, flags: data, body: &body }),
-            16..=18 => CallFrame::Credit { call: number, caller: sent.small % 2 == 0, bytes: sent.amount },
+            16..=18 => CallFrame::Credit { call: number, caller: sent.small.is_multiple_of(2), bytes: sent.amount },
             _ => CallFrame::Cancel { call: number },
         };
         if self.world.try_send(client, &frame).is_err() {
