@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use sinew_observe::Metrics;
+use sinew_observe::{Metrics, Pulse};
 use sinew_overlay::{Ask, Overlay};
 use sinew_registry::{LeaseId, NoSuchLease, Offer, Owner, check_name};
 use sinew_wire::{Limit, LookupOutcome, PeerId, Procedure, ProviderHealth, Refusal, ServiceSummaryRow};
@@ -28,6 +28,7 @@ struct Handle {
     shared: Arc<Shared>,
     /// Dropped, it stops the tasks as well.
     stop: watch::Sender<bool>,
+    pulse: Pulse,
 }
 
 /// What a client announces.
@@ -130,12 +131,18 @@ impl Discovery {
     ) -> (Self, LocalChanges) {
         let shared = Arc::new(Shared::new(config, node, overlay, metrics));
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(keep(Arc::clone(&shared), stopped.clone()));
+        let pulse = Pulse::new();
+        tokio::spawn(keep(Arc::clone(&shared), stopped.clone(), pulse.beats()));
         if let Some(asks) = asks {
             tokio::spawn(answer_all(Arc::clone(&shared), asks, stopped));
         }
         let changes = LocalChanges::new(Arc::clone(&shared));
-        (Self(Arc::new(Handle { shared, stop })), changes)
+        (Self(Arc::new(Handle { shared, stop, pulse })), changes)
+    }
+
+    /// Whether the task comes round that ends leases and tells the DHT.
+    pub fn pulse(&self) -> Pulse {
+        self.0.pulse.clone()
     }
 
     /// Grants a lease for a service. The client renews it well before that has passed.

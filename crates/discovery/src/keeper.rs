@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use sinew_observe::Beats;
 use sinew_overlay::DhtError;
 use tokio::sync::watch;
 use tokio::time::sleep_until;
@@ -14,7 +15,7 @@ use crate::shared::{Counts, Shared};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends leases when their time has come, and keeps the DHT told of the names of this node.
-pub(crate) async fn keep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn keep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>, mut beats: Beats) {
     let mut publishing = FuturesUnordered::new();
     let mut paused: Option<Instant> = None;
     loop {
@@ -33,10 +34,11 @@ pub(crate) async fn keep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
         }
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = told(&mut stop) => return,
             () = shared.keep.notified() => {}
             () = at(deadline) => {}
             () = at(paused) => {}
+            () = beats.due() => beats.beat().await,
             Some((published, name)) = publishing.next() => match published {
                 Ok(()) => {}
                 // Nobody is left to tell.
@@ -50,6 +52,10 @@ pub(crate) async fn keep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
             }
         }
     }
+}
+
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _gone = stop.wait_for(|stop| *stop).await;
 }
 
 async fn at(deadline: Option<Instant>) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use sinew_link::{Fill, Incoming, Link, LinkReader, LinkWriter, Listener};
 use sinew_mesh::{LinkFacts, Mesh};
-use sinew_observe::CloseReason;
+use sinew_observe::{Beats, CloseReason};
 use sinew_wire::{Control, FrameKind, Goodbye, Hello, Limit, Refusal, encode_control};
 use tracing::{debug, warn};
 
@@ -18,11 +18,16 @@ use crate::session::{self, Parts};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the gateway drains. Handshakes run beside it, at most so many at once.
-pub(crate) async fn accept(mut listener: Listener, context: Arc<Context>) {
+pub(crate) async fn accept(mut listener: Listener, context: Arc<Context>, mut beats: Beats) {
     loop {
         let incoming = tokio::select! {
             biased;
             () = context.draining.cancelled() => return,
+            // Before the listener, which may have somebody at the door all the time.
+            () = beats.due() => {
+                beats.beat().await;
+                continue;
+            }
             incoming = listener.accept() => incoming,
         };
         match incoming {

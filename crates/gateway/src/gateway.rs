@@ -4,7 +4,7 @@ use std::time::Duration;
 use sinew_discovery::Discovery;
 use sinew_link::Listener;
 use sinew_mesh::Mesh;
-use sinew_observe::Metrics;
+use sinew_observe::{Metrics, Pulse};
 use sinew_pubsub::{PubSub, RunLimits};
 use sinew_rpc::Calls;
 use tokio::sync::Semaphore;
@@ -75,9 +75,11 @@ impl Gateway {
     }
 
     /// Accepts clients on a listener until the gateway drains. Needs a tokio runtime. The handle is finished when the
-    /// listener is no longer served, which before a drain means that something is broken.
-    pub fn serve(&self, listener: Listener) -> tokio::task::JoinHandle<()> {
-        self.0.tasks.spawn(accept::accept(listener, Arc::clone(&self.0)))
+    /// listener is no longer served, which before a drain means that something is broken; the pulse is that of the loop that
+    /// accepts.
+    pub fn serve(&self, listener: Listener) -> (tokio::task::JoinHandle<()>, Pulse) {
+        let pulse = Pulse::new();
+        (self.0.tasks.spawn(accept::accept(listener, Arc::clone(&self.0), pulse.beats())), pulse)
     }
 
     /// Clients connected now.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sinew_link::Dialer;
 use sinew_link::pool::Closed;
-use sinew_observe::{Counter, Metrics};
+use sinew_observe::{Counter, Metrics, Pulse};
 use sinew_overlay::Overlay;
 use sinew_rpc::Calls;
 use sinew_wire::PeerId;
@@ -42,6 +42,10 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskTracker,
     /// The mesh is over.
     pub(crate) stop: CancellationToken,
+    /// Of the membership task.
+    pub(crate) driver_pulse: Pulse,
+    /// Of the pool task.
+    pub(crate) pool_pulse: Pulse,
 }
 
 impl Context {

@@ -91,6 +91,7 @@ impl Driver {
         let stop = self.context.stop.clone();
         self.set_addresses();
         let mut overlay_ended = false;
+        let mut beats = self.context.driver_pulse.beats();
         loop {
             self.perform();
             self.show();
@@ -121,6 +122,7 @@ impl Driver {
                     }
                 }
                 () = sleep_until(self.membership.next_deadline()) => self.membership.handle_timeout(Instant::now()),
+                () = beats.due() => beats.beat().await,
             }
             tokio::task::consume_budget().await;
         }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use sinew_discovery::{Discovery, LocalChanges};
 use sinew_link::{Dialer, LinkReader, LinkWriter};
 use sinew_membership::{Membership, NodeInfo, Refused, Signer};
-use sinew_observe::{Metrics, Readings};
+use sinew_observe::{Metrics, Pulse, Readings};
 use sinew_overlay::{Event, Overlay};
 use sinew_pubsub::PubSub;
 use sinew_rpc::Calls;
@@ -97,6 +97,8 @@ impl Mesh {
             strangers: Semaphore::new(config.max_strangers),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            driver_pulse: Pulse::new(),
+            pool_pulse: Pulse::new(),
             config,
         });
         let data = info.data.clone();
@@ -107,6 +109,16 @@ impl Mesh {
         context.tasks.spawn(driver.run(events, taken));
         context.tasks.spawn(pool::run(Arc::clone(&context), asks));
         Self { context, commands }
+    }
+
+    /// Whether the task of the membership comes round.
+    pub fn membership_pulse(&self) -> Pulse {
+        self.context.driver_pulse.clone()
+    }
+
+    /// Whether the task of the pool comes round.
+    pub fn pool_pulse(&self) -> Pulse {
+        self.context.pool_pulse.clone()
     }
 
     /// Runs a link on which a node has said hello, to its end. The gateway has checked version and realm, and holds no seat

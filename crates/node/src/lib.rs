@@ -19,6 +19,7 @@
 mod advertise;
 mod compose;
 mod config;
+mod health;
 mod node;
 mod realm;
 mod storage;

@@ -8,28 +8,19 @@ use sinew_flow::Budget;
 use sinew_gateway::{Gateway, Services};
 use sinew_link::{Address, BindError, Listener};
 use sinew_mesh::PeerInfo;
-use sinew_observe::{Admin, AdminConfig, Check, Health, Heartbeat, Metrics, Queues, Readings, Registry, Scope};
+use sinew_observe::{Admin, AdminConfig, Check, Health, Jam, Metrics, Queues, Readings, Registry, Scope};
 use sinew_overlay::{Overlay, OverlayError};
 use sinew_pubsub::PubSub;
 use sinew_wire::PeerId;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::health::{self, Tasks, Watch};
 use crate::realm::Realm;
 use crate::storage::{Storage, StorageError};
 use crate::views::{self, Sources};
 use crate::{Config, Invalid, compose};
-
-/// How often the runtime shows that it still comes round.
-const BEAT: Duration = Duration::from_millis(500);
-
-/// Silence after which the runtime counts as stuck.
-const MAX_SILENCE: Duration = Duration::from_secs(5);
-
-/// Share of the queue memory, in percent, from which on a node does not want more clients.
-const FULL_PERCENT: usize = 90;
 
 /// Why a node did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +60,8 @@ pub struct Node {
     realm: Realm,
     serving: Check,
     admin: Option<Admin>,
-    heart: JoinHandle<()>,
+    tasks: Tasks,
+    _watch: Watch,
     _storage: Storage,
 }
 
@@ -94,6 +86,7 @@ impl Node {
         let metrics = Metrics::new(&mut registry);
         metrics.open.set(i64::from(config.open));
         let health = Health::new();
+        health.export(&mut registry);
         health.state_fact("open", config.open);
         let serving = health.check("serving", Scope::Ready);
 
@@ -113,24 +106,22 @@ impl Node {
         };
         let gateway = Gateway::new(compose::gateway(&config, peer), services, metrics.clone());
         let queues = Queues::new(&mut registry);
-        watch(&health, &queues, &pubsub, &budget);
+        show(&queues, &pubsub, &budget);
+        let mut tasks = Tasks::default();
+        tasks.add(&health, "delivery workers", pubsub.pulses().to_vec());
+        tasks.add_realm(&health, &realm);
         let readings = Readings::new(&mut registry);
         export(&readings, &realm.discovery);
         realm.calls.export(&readings);
         if let Some(others) = &realm.others {
-            watch_overlay(&health, &queues, &others.overlay);
+            show_overlay(&queues, &others.overlay);
+            health::watch_overlay(&health, &others.overlay);
             others.mesh.export(&readings);
         }
         for listener in listeners {
-            let name = format!("listener {}", listener.address());
-            let accepting = gateway.serve(listener);
-            health.probe(name, Scope::Ready, move || {
-                if accepting.is_finished() { Err("does not accept".to_owned()) } else { Ok(()) }
-            });
+            tasks.serve(&health, &gateway, listener);
         }
-        let heart = health.heartbeat("runtime", Scope::Live, MAX_SILENCE);
-        heart.beat();
-        let heart = tokio::spawn(beat(heart));
+        let watch = Watch::start(&health, &queues, &readings, config.data_dir.clone()).await;
 
         let sources = Sources {
             node: peer,
@@ -154,7 +145,18 @@ impl Node {
         serving.pass();
         info!(node = %peer, realm = config.realm, open = config.open, "serving");
         let drain_timeout = config.drain_timeout;
-        Ok(Self { peer, addresses, drain_timeout, gateway, realm, serving, admin, heart, _storage: storage })
+        Ok(Self {
+            peer,
+            addresses,
+            drain_timeout,
+            gateway,
+            realm,
+            serving,
+            admin,
+            tasks,
+            _watch: watch,
+            _storage: storage,
+        })
     }
 
     /// The node's identity.
@@ -188,6 +190,19 @@ impl Node {
         self.gateway.client_count()
     }
 
+    /// For tests of the health checks only: the tasks that can be stopped by [`Node::jam`].
+    #[doc(hidden)]
+    pub fn tasks(&self) -> Vec<String> {
+        self.tasks.names()
+    }
+
+    /// For tests of the health checks only: really stops the tasks of this name, as if they waited for something that never
+    /// comes, until what it returns is dropped. Empty if there is none of that name.
+    #[doc(hidden)]
+    pub fn jam(&self, task: &str) -> Vec<Jam> {
+        self.tasks.jam(task)
+    }
+
     /// Turns readiness red, takes no new calls and lets open ones come to their end; stops accepting, lets every session deliver
     /// what is queued and say goodbye; and leaves the realm. Each of the three takes at most [`Config::drain_timeout`]; who is not
     /// done by then is cut off. Health and metrics stay to be looked at.
@@ -195,6 +210,7 @@ impl Node {
     /// Cancel safe: a dropped drain goes on, without the final cut.
     pub async fn drain(&self) -> Drained {
         self.serving.fail("draining");
+        self.tasks.end();
         info!(clients = self.client_count(), "draining");
         self.realm.finish_calls(self.drain_timeout).await;
         let cut = self.gateway.drain(self.drain_timeout).await;
@@ -219,7 +235,6 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.heart.abort();
         // After a shutdown there is nothing left to drain, and without a runtime nothing runs.
         if let Ok(runtime) = Handle::try_current() {
             let (gateway, realm) = (self.gateway.clone(), self.realm.clone());
@@ -262,22 +277,12 @@ async fn bind_clients(config: &Config, storage: &Storage) -> Result<Vec<Listener
     Ok(listeners)
 }
 
-/// Shows the queues of the services, and whether they do their work.
-fn watch(health: &Health, queues: &Queues, pubsub: &PubSub, budget: &Arc<Budget>) {
+/// Shows the queues of the services.
+fn show(queues: &Queues, pubsub: &PubSub, budget: &Arc<Budget>) {
     let used = Arc::clone(budget);
     queues.add("memory_bytes", budget.limit() as u64, move || used.used() as u64);
     let backlog = pubsub.clone();
     queues.add("delivery_jobs", pubsub.delivery_backlog().1 as u64, move || backlog.delivery_backlog().0 as u64);
-
-    let budget = Arc::clone(budget);
-    health.probe("queue memory", Scope::Ready, move || {
-        let percent = budget.used().saturating_mul(100) / budget.limit();
-        if percent < FULL_PERCENT { Ok(()) } else { Err(format!("{percent} % of {} bytes are in use", budget.limit())) }
-    });
-    let pubsub = pubsub.clone();
-    health.probe("delivery workers", Scope::Live, move || {
-        if pubsub.workers_alive() { Ok(()) } else { Err("a worker has ended".to_owned()) }
-    });
 }
 
 /// What discovery counts.
@@ -290,27 +295,12 @@ fn export(readings: &Readings, discovery: &Discovery) {
     readings.counters("discovery", "What discovery counts", move || counted.stats().counters().to_vec());
 }
 
-/// A node that was told of others and meets none has lost its realm.
-fn watch_overlay(health: &Health, queues: &Queues, overlay: &Overlay) {
+/// The queues of the overlay.
+fn show_overlay(queues: &Queues, overlay: &Overlay) {
     let status = overlay.status();
     let (commands, messages) = (overlay.clone(), overlay.clone());
     queues.add("overlay_commands", status.commands_capacity as u64, move || commands.status().commands_queued as u64);
     queues.add("overlay_message_bytes", status.messages_capacity_bytes as u64, move || {
         messages.status().messages_queued_bytes as u64
     });
-    let overlay = overlay.clone();
-    health.probe("overlay", Scope::Ready, move || {
-        let status = overlay.status();
-        let alone = status.peers == 0 && status.bootstrap.iter().any(|address| !address.ourselves);
-        if alone { Err("no bootstrap address leads to a node".to_owned()) } else { Ok(()) }
-    });
-}
-
-/// Comes round as long as the runtime does.
-async fn beat(heart: Heartbeat) {
-    let mut ticks = tokio::time::interval(BEAT);
-    loop {
-        ticks.tick().await;
-        heart.beat();
-    }
 }

@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,6 +67,8 @@ struct State {
     failure: Option<Cow<'static, str>>,
     since: Instant,
     last_beat: Instant,
+    /// How it stood when [`Health::turns`] last looked; unknown before that.
+    told_ok: Option<bool>,
 }
 
 impl State {
@@ -145,21 +152,45 @@ impl Health {
 
     /// How things stand. [`Scope::Ready`] covers all checks, [`Scope::Live`] only its own.
     pub fn report(&self, scope: Scope) -> Report {
-        let mut report =
-            Report { ok: true, failing: Vec::new(), passing: Vec::new(), facts: self.0.facts.lock().clone() };
-        for row in self.0.rows.lock().iter().filter(|row| scope == Scope::Ready || row.scope == Scope::Live) {
-            match row.evaluate() {
-                None => report.passing.push(row.name.clone()),
-                Some(failing) => report.failing.push(failing),
+        let rows = self.0.rows.lock();
+        let asked = rows.iter().filter(|row| scope == Scope::Ready || row.scope == Scope::Live);
+        let checks: Vec<CheckState> = asked.map(Row::evaluate).collect();
+        drop(rows);
+        let failing = |state: &CheckState| {
+            let reason = state.reason.clone()?;
+            Some(Failing { check: state.check.clone(), reason, for_seconds: state.for_seconds })
+        };
+        Report {
+            ok: checks.iter().all(|state| state.ok),
+            failing: checks.iter().filter_map(failing).collect(),
+            passing: checks.iter().filter(|state| state.ok).map(|state| state.check.clone()).collect(),
+            checks,
+            facts: self.0.facts.lock().clone(),
+        }
+    }
+
+    /// The checks that stand otherwise than at the last call, for the log; at the first call those that fail. Called now and
+    /// then, it also keeps the times right since when a check stands as it does, whether or not anybody asks for a report.
+    pub fn turns(&self) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for row in self.0.rows.lock().iter() {
+            let now = row.evaluate();
+            let told = row.state.lock().told_ok.replace(now.ok);
+            if now.ok != told.unwrap_or(true) {
+                turns.push(Turn { check: now.check, reason: now.reason });
             }
         }
-        report.ok = report.failing.is_empty();
-        report
+        turns
+    }
+
+    /// Registers `sinew_health`: a row for each check, 1 while it passes. Call it once per registry.
+    pub fn export(&self, registry: &mut Registry) {
+        registry.sub_registry_with_prefix(crate::metrics::PREFIX).register_collector(Box::new(self.clone()));
     }
 
     fn add(&self, name: Cow<'static, str>, scope: Scope, source: Source) -> Arc<Mutex<State>> {
         let now = Instant::now();
-        let state = State { failure: Some("has not reported yet".into()), since: now, last_beat: now };
+        let state = State { failure: Some("has not reported yet".into()), since: now, last_beat: now, told_ok: None };
         let state = Arc::new(Mutex::new(state));
         self.0.rows.lock().push(Row { name, scope, source, state: Arc::clone(&state) });
         state
@@ -167,7 +198,7 @@ impl Health {
 }
 
 impl Row {
-    fn evaluate(&self) -> Option<Failing> {
+    fn evaluate(&self) -> CheckState {
         let mut state = self.state.lock();
         match &self.source {
             Source::Reported => {}
@@ -182,8 +213,24 @@ impl Row {
                 state.set(failure);
             }
         }
-        let reason = state.failure.clone()?;
-        Some(Failing { check: self.name.clone(), reason, for_seconds: state.since.elapsed().as_secs_f64() })
+        CheckState {
+            check: self.name.clone(),
+            ok: state.failure.is_none(),
+            reason: state.failure.clone(),
+            for_seconds: state.since.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+impl Collector for Health {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "1 while a check of the node's health passes, 0 while it fails";
+        let mut family = encoder.encode_descriptor("health", help, None, MetricType::Gauge)?;
+        for state in self.report(Scope::Ready).checks {
+            let label = [("check", state.check)];
+            ConstGauge::new(u64::from(state.ok)).encode(family.encode_family(&label)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -196,6 +243,8 @@ pub struct Report {
     pub failing: Vec<Failing>,
     /// Names of what passes.
     pub passing: Vec<Cow<'static, str>>,
+    /// All of them, in the order in which they were added.
+    pub checks: Vec<CheckState>,
     /// Facts, see [`Health::state_fact`].
     #[serde(flatten)]
     pub facts: BTreeMap<&'static str, Value>,
@@ -210,4 +259,27 @@ pub struct Failing {
     pub reason: Cow<'static, str>,
     /// For how long.
     pub for_seconds: f64,
+}
+
+/// One check at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckState {
+    /// Its name.
+    pub check: Cow<'static, str>,
+    /// Whether it passes.
+    pub ok: bool,
+    /// Why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
+    /// For how long it has passed, or failed.
+    pub for_seconds: f64,
+}
+
+/// A check that began to fail, for this reason, or to pass again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Its name.
+    pub check: Cow<'static, str>,
+    /// Why it fails; `None` when it passes again.
+    pub reason: Option<Cow<'static, str>>,
 }

@@ -8,11 +8,15 @@
 mod admin;
 mod health;
 mod metrics;
+mod pulse;
 mod reason;
 
 pub use admin::{Admin, AdminConfig, View, Views};
-pub use health::{Check, Failing, Health, Heartbeat, Report, Scope};
-pub use metrics::{CacheCounters, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode};
+pub use health::{Check, CheckState, Failing, Health, Heartbeat, Report, Scope, Turn};
+pub use metrics::{CacheCounters, Fill, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
+#[doc(hidden)]
+pub use pulse::Jam;
+pub use pulse::{Beats, Pulse};
 pub use reason::{CloseReason, DropReason};

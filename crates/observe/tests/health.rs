@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sinew_observe::{Health, Scope};
+use sinew_observe::{Health, Registry, Scope, Turn, encode};
 
 fn failing(health: &Health, scope: Scope) -> Vec<String> {
     health.report(scope).failing.into_iter().map(|row| format!("{}: {}", row.check, row.reason)).collect()
@@ -35,6 +35,37 @@ fn readiness_includes_liveness_but_not_the_other_way_round() {
     assert!(!health.report(Scope::Ready).ok);
     live.pass();
     assert_eq!(health.report(Scope::Ready).passing, ["draining", "runtime"]);
+}
+
+#[test]
+fn a_report_has_every_check_with_its_time_and_what_turned_is_told_once() {
+    let health = Health::new();
+    let check = health.check("clock", Scope::Ready);
+    check.pass();
+    assert_eq!(health.turns(), [], "what passes from the start is no news");
+    check.fail("it jumped");
+    let turn = |reason: Option<&'static str>| Turn { check: "clock".into(), reason: reason.map(Into::into) };
+    assert_eq!(health.turns(), [turn(Some("it jumped"))]);
+    assert_eq!(health.turns(), []);
+    let report = serde_json::to_value(health.report(Scope::Ready)).expect("is JSON");
+    assert_eq!(report["checks"][0]["reason"], "it jumped");
+    assert_eq!(report["checks"][0]["ok"], false);
+    check.pass();
+    assert_eq!(health.turns(), [turn(None)]);
+    let report = serde_json::to_value(health.report(Scope::Ready)).expect("is JSON");
+    assert!(report["checks"][0]["for_seconds"].is_f64() && report["checks"][0]["reason"].is_null(), "{report}");
+}
+
+#[test]
+fn each_check_is_a_row_of_the_metric() {
+    let (health, mut registry) = (Health::new(), Registry::default());
+    health.export(&mut registry);
+    let (red, green) = (health.check("red", Scope::Live), health.check("green", Scope::Ready));
+    green.pass();
+    let text = encode(&registry);
+    assert!(text.contains("sinew_health{check=\"red\"} 0\n"), "{text}");
+    assert!(text.contains("sinew_health{check=\"green\"} 1\n"), "{text}");
+    drop(red);
 }
 
 #[test]

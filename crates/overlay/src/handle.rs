@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use crate::shared::{COMMANDS, Command, Key, Shared};
 use crate::task::Task;
 use crate::{
-    Ask, DhtError, Event, MAX_MESSAGE, MAX_REQUEST, OverlayConfig, OverlayError, OverlayPeer, Purpose, RequestError,
-    SendError, Status,
+    Ask, Beat, DhtError, Event, MAX_MESSAGE, MAX_REQUEST, OverlayConfig, OverlayError, OverlayPeer, Purpose,
+    RequestError, SendError, Status,
 };
 
 /// Events that wait for the membership.
@@ -65,6 +65,11 @@ impl Overlay {
         task.listen().await?;
         tokio::spawn(task.run());
         Ok(Started { overlay: Self { shared, commands }, events, asks })
+    }
+
+    /// Shows somebody that the task comes round, from now on. Only the first call counts.
+    pub fn on_beat(&self, beat: Beat) {
+        let _others_came_first = self.shared.beat.set(beat);
     }
 
     /// This node.

@@ -41,6 +41,7 @@ pub use config::{OverlayConfig, Reserve};
 pub use error::{DhtError, OverlayError, RequestError, SendError};
 pub use event::{Ask, Event, Purpose};
 pub use handle::{Overlay, Started};
+pub use shared::Beat;
 pub use status::{BootstrapStatus, Counters, Nat, OverlayPeer, Status};
 
 /// Largest message of [`Overlay::send`], in bytes.

@@ -1,11 +1,12 @@
 //! What the handles and the task share.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     Shutdown { reply: oneshot::Sender<()> },
 }
 
+/// Called by the overlay's task, and awaited there, several times a second: it shows that the task comes round. What it
+/// returns has to be ready at once.
+pub type Beat = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// State that is read often, or written without a queue.
 pub(crate) struct Shared {
     pub(crate) peer: PeerId,
@@ -52,6 +57,8 @@ pub(crate) struct Shared {
     /// Without the numbers that a handle reads by itself.
     pub(crate) status: ArcSwap<Status>,
     pub(crate) addresses: ArcSwap<Vec<String>>,
+    /// Who is shown that the task comes round.
+    pub(crate) beat: OnceLock<Beat>,
 }
 
 impl Shared {
@@ -66,6 +73,7 @@ impl Shared {
             peers: ArcSwap::default(),
             status: ArcSwap::default(),
             addresses: ArcSwap::default(),
+            beat: OnceLock::new(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use sinew_flow::Budget;
-use sinew_observe::{CacheCounters, DropReason, Metrics};
+use sinew_observe::{CacheCounters, DropReason, Metrics, Pulse};
 use sinew_topic::{Pattern, Topic};
 use sinew_wire::{Limit, PeerId};
 use tokio::task::JoinHandle;
@@ -43,6 +43,8 @@ struct Inner {
     shards: Vec<Shard>,
     lanes: Vec<Arc<Lane>>,
     workers: Vec<JoinHandle<()>>,
+    /// Of the workers.
+    pulses: Vec<Pulse>,
     hasher: RandomState,
     next_key: AtomicU64,
     next_node: AtomicU64,
@@ -78,12 +80,13 @@ impl PubSub {
         let config = PubSubConfig { shards: config.shards.max(1), workers: config.workers.max(1), ..config };
         let shards = (0..config.shards).map(|_| Shard::new(&config)).collect();
         let lanes: Vec<Arc<Lane>> = (0..config.workers).map(|_| Arc::default()).collect();
+        let pulses: Vec<Pulse> = lanes.iter().map(|_| Pulse::new()).collect();
         let workers = lanes
             .iter()
             .enumerate()
             .map(|(number, lane)| {
-                let lane = Arc::clone(lane);
-                tokio::spawn(async move { lane.work(number).await })
+                let (lane, beats) = (Arc::clone(lane), pulses[number].beats());
+                tokio::spawn(async move { lane.work(number, beats).await })
             })
             .collect();
         let plan_cache = metrics.cache("plan");
@@ -92,6 +95,7 @@ impl PubSub {
             shards,
             lanes,
             workers,
+            pulses,
             hasher: RandomState::new(),
             next_key: AtomicU64::new(0),
             // 0 is this node.
@@ -278,9 +282,9 @@ impl PubSub {
         (waiting, self.0.lanes.len() * crate::lanes::capacity())
     }
 
-    /// Whether all delivery workers run.
-    pub fn workers_alive(&self) -> bool {
-        self.0.workers.iter().all(|worker| !worker.is_finished())
+    /// Whether the delivery workers come round, each for itself.
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.0.pulses
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use sinew_observe::Beats;
 use tokio::sync::Notify;
 
 use crate::plan::Plan;
@@ -67,12 +68,15 @@ impl Lane {
     }
 
     /// The worker: takes all that wait at once and gives each subscriber all runs that are for it in one go.
-    pub(crate) async fn work(&self, lane: usize) {
+    pub(crate) async fn work(&self, lane: usize, mut beats: Beats) {
         let mut batch = VecDeque::new();
         loop {
             std::mem::swap(&mut self.jobs.lock().waiting, &mut batch);
             if batch.is_empty() {
-                self.work.notified().await;
+                tokio::select! {
+                    () = self.work.notified() => {}
+                    () = beats.due() => beats.beat().await,
+                }
                 continue;
             }
             let done = batch.len() as u64;
@@ -83,6 +87,7 @@ impl Lane {
             for waiter in waiters {
                 waiter.notify_one();
             }
+            beats.beat().await;
             tokio::task::yield_now().await;
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use sinew_discovery::{Discovery, Owner};
 use sinew_flow::Budget;
 use sinew_link::Lane;
-use sinew_observe::{Metrics, Readings};
+use sinew_observe::{Metrics, Pulse, Readings};
 use sinew_wire::call::{Reply, Status};
 use sinew_wire::{PeerId, ProviderHealth, Refusal, Serve};
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ struct Handle {
     service: Arc<Service>,
     /// Dropped, it stops the tasks.
     _stop: watch::Sender<()>,
+    pulse: Pulse,
 }
 
 impl Calls {
@@ -52,9 +53,10 @@ impl Calls {
         let service = Service::new(config, node, Box::new(directory), budget, metrics, Arc::clone(&alarm));
         let service = Arc::new(service);
         let (stop, stopped) = watch::channel(());
-        tokio::spawn(until(stopped.clone(), deadlines::watch(Arc::clone(&service), alarm)));
+        let pulse = Pulse::new();
+        tokio::spawn(until(stopped.clone(), deadlines::watch(Arc::clone(&service), alarm, pulse.beats())));
         tokio::spawn(until(stopped, follow_leases(Arc::clone(&service))));
-        Self(Arc::new(Handle { service, _stop: stop }))
+        Self(Arc::new(Handle { service, _stop: stop, pulse }))
     }
 
     /// The session of a client has begun. Frames of calls for it go to `lane`.
@@ -142,6 +144,11 @@ impl Calls {
     /// What there is at this moment, for listings. Takes time in proportion to it.
     pub fn view(&self) -> CallsView {
         CallsView::of(self.service(), Instant::now())
+    }
+
+    /// Whether the task of the deadlines comes round.
+    pub fn pulse(&self) -> Pulse {
+        self.0.pulse.clone()
     }
 
     /// Adds the numbers of the service to the metrics.

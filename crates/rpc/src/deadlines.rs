@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use sinew_observe::Beats;
 use sinew_wire::call::{Reply, Status};
 
 use crate::alarm::Alarm;
@@ -15,14 +16,17 @@ use crate::table::{CallId, Step, Stepped};
 const BATCH: usize = 256;
 
 /// Ends calls at their deadlines.
-pub(crate) async fn watch(service: Arc<Service>, alarm: Arc<Alarm>) {
+pub(crate) async fn watch(service: Arc<Service>, alarm: Arc<Alarm>, mut beats: Beats) {
     let mut due = Vec::with_capacity(BATCH);
     loop {
         alarm.begin();
         for stripe in 0..service.table.stripes() {
             service.see_to(stripe, &mut due);
         }
-        alarm.wait(service.table.earliest()).await;
+        tokio::select! {
+            () = alarm.wait(service.table.earliest()) => {}
+            () = beats.due() => beats.beat().await,
+        }
         // Other tasks have their turn even if something is due all the time.
         tokio::task::consume_budget().await;
     }

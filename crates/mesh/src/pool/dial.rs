@@ -28,14 +28,15 @@ pub(super) enum Goal {
 /// Dials a node, introduces us, and serves the link to its end. `given_up` is cancelled when the link is not wanted any
 /// more, but never after the pool has admitted it.
 pub(super) async fn run(context: Arc<Context>, node: Arc<Node>, dial: u64, goal: Goal, given_up: CancellationToken) {
-    let dialling = async {
+    // In a box that is gone before the session begins: an idle link is to hold nothing of its dial.
+    let dialling = Box::pin(async {
         let Ok(permit) = context.dials.acquire().await else { return Err(Failure::Failed) };
         let limit = context.config.dial_timeout;
         let link = tokio::time::timeout(limit, connect(&context, &node, goal)).await.ok().flatten();
         let link = link.ok_or(Failure::Failed)?;
         drop(permit);
         introduce(&context, &node, dial, link).await
-    };
+    });
     let opened = tokio::select! {
         biased;
         () = given_up.cancelled() => return,

@@ -81,6 +81,7 @@ pub(crate) async fn run(context: Arc<Context>, Asks(mut asks): Asks) {
     let context = Arc::clone(&task.context);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let beats = context.pool_pulse.beats();
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
@@ -92,7 +93,10 @@ pub(crate) async fn run(context: Arc<Context>, Asks(mut asks): Asks) {
             peer = context.calls.wanted() => task.wanted(peer),
             Some((peer, round)) = task.work.next(), if !task.work.is_empty() => task.has_work(peer, round),
             () = sleep_until(task.table.next_sweep()) => task.sweep(),
-            _ = tick.tick() => task.upgrade(),
+            _ = tick.tick() => {
+                task.upgrade();
+                beats.beat().await;
+            }
         }
         task.publish();
     }

@@ -18,7 +18,7 @@ use sinew_wire::Limit;
 use sinew_wire::call::Status;
 
 pub use self::histogram::Histogram;
-pub use self::queues::Queues;
+pub use self::queues::{Fill, Queues};
 pub use self::readings::{Reading, Readings};
 use crate::{CloseReason, DropReason};
 
@@ -27,7 +27,7 @@ use crate::{CloseReason, DropReason};
 type Label = [(&'static str, &'static str); 1];
 
 /// What every name begins with.
-const PREFIX: &str = "sinew";
+pub(crate) const PREFIX: &str = "sinew";
 
 /// All metrics of one node, registered once. Cloning it shares the counters.
 ///

@@ -35,6 +35,25 @@ impl Queues {
     }
 }
 
+/// How full a queue is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    /// Its name.
+    pub queue: &'static str,
+    /// What is in it, in the unit of its capacity.
+    pub depth: u64,
+    /// Its bound.
+    pub capacity: u64,
+}
+
+impl Queues {
+    /// How full each queue is now, in the order in which they were added.
+    pub fn fills(&self) -> Vec<Fill> {
+        let fill = |queue: &Queue| Fill { queue: queue.name, depth: (queue.depth)(), capacity: queue.capacity };
+        self.0.lock().iter().map(fill).collect()
+    }
+}
+
 impl Collector for Queues {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let queues = self.0.lock();

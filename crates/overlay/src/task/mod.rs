@@ -286,7 +286,12 @@ impl Task {
                     Ok(note) => self.on_note(note),
                     Err(error) => tracing::error!(%error, "a task of the overlay ended early"),
                 },
-                _ = tick.tick() => self.on_tick(),
+                _ = tick.tick() => {
+                    self.on_tick();
+                    if let Some(beat) = self.shared.beat.get() {
+                        beat().await;
+                    }
+                }
             }
             self.deliver();
         }
