@@ -287,6 +287,9 @@ fn established(
 
 impl QuicReader {
     pub(crate) fn rtt(&self) -> Duration {
+        if is_local(self.open.connection.remote_address()) {
+            return Duration::ZERO;
+        }
         self.open.connection.rtt()
     }
 

@@ -128,7 +128,8 @@ impl LinkReader {
         }
     }
 
-    /// The round trip to the peer, where the transport knows it: over QUIC.
+    /// The round trip to the peer as the transport smooths it, where it does: over QUIC. Zero on one host, where it says more of the
+    /// load than of the way.
     pub fn rtt(&self) -> Option<Duration> {
         match &self.stream {
             ReadStream::Quic(stream) => Some(stream.rtt()),
