@@ -1,4 +1,5 @@
-//! Remote calls across nodes in processes of their own: answers, choice, results that are kept, and what callers are told.
+//! Remote calls across nodes in processes of their own: answers, choice, results that are kept, and what callers are
+//! told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

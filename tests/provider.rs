@@ -1,4 +1,5 @@
-//! A provider in a process of its own, made of the SDK, which can be killed: the test program itself, started once more.
+//! A provider in a process of its own, made of the SDK, which can be killed: the test program itself, started once
+//! more.
 //!
 //! A test program that starts some has a test named `provider_process` that calls [`main`].
 
@@ -53,8 +54,8 @@ impl Manner {
 pub struct Provider(Child);
 
 impl Provider {
-    /// Starts a provider at a node, which notes the argument of each call it executes in a line of `log`. Waits until it can be
-    /// called at that node.
+    /// Starts a provider at a node, which notes the argument of each call it executes in a line of `log`. Waits until
+    /// it can be called at that node.
     pub async fn start(server: &str, manner: Manner, log: &Path) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["provider_process", "--exact", "--nocapture"])

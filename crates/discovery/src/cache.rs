@@ -10,7 +10,8 @@ use crate::Provider;
 #[derive(Debug)]
 pub(crate) struct Entry {
     instances: Vec<Kept>,
-    /// Whether the DHT would be worth asking: nobody in the directory has it, and the DHT was not asked because this node has.
+    /// Whether the DHT would be worth asking: nobody in the directory has it, and the DHT was not asked because this
+    /// node has.
     pub(crate) here_only: bool,
     until: Instant,
 }
@@ -64,8 +65,8 @@ impl Entry {
         self.until
     }
 
-    /// The instances that can be called. Leases are renewed without anybody telling, so their ends are not looked at: while the
-    /// entry is used, whoever withdraws is told of, or says so when it is called.
+    /// The instances that can be called. Leases are renewed without anybody telling, so their ends are not looked at:
+    /// while the entry is used, whoever withdraws is told of, or says so when it is called.
     pub(crate) fn providers(&self) -> impl Iterator<Item = &Provider> {
         self.instances.iter().filter_map(|kept| kept.remote.callable.as_ref())
     }

@@ -120,8 +120,8 @@ impl Stats {
 impl Discovery {
     /// Starts the tasks of discovery. Must be called in a tokio runtime.
     ///
-    /// `overlay` and `asks` are those of [`sinew_overlay::Started`]; without them the node has only its own services, and what
-    /// it is told by [`Discovery::remote_changed`] without their details.
+    /// `overlay` and `asks` are those of [`sinew_overlay::Started`]; without them the node has only its own services,
+    /// and what it is told by [`Discovery::remote_changed`] without their details.
     pub fn start(
         config: DiscoveryConfig,
         node: PeerId,
@@ -147,12 +147,12 @@ impl Discovery {
 
     /// Grants a lease for a service. The client renews it well before that has passed.
     ///
-    /// The number of a lease that the session holds, announced again for the same name, renews the lease and replaces the
-    /// metadata. A client that has reconnected takes the lease along from its session before.
+    /// The number of a lease that the session holds, announced again for the same name, renews the lease and replaces
+    /// the metadata. A client that has reconnected takes the lease along from its session before.
     ///
     /// # Errors
-    /// [`Refusal::InvalidName`] and [`Refusal::Reserved`]; [`Refusal::Limit`] with [`Limit::LeaseTtl`] (the bound that was
-    /// passed, in milliseconds), [`Limit::MetadataBytes`], [`Limit::ServicesPerClient`] or [`Limit::Services`];
+    /// [`Refusal::InvalidName`] and [`Refusal::Reserved`]; [`Refusal::Limit`] with [`Limit::LeaseTtl`] (the bound that
+    /// was passed, in milliseconds), [`Limit::MetadataBytes`], [`Limit::ServicesPerClient`] or [`Limit::Services`];
     /// [`Refusal::Lease`] if the session holds that number for another name. Whoever tells the client counts it.
     pub fn announce(&self, owner: Owner, spec: AnnounceSpec) -> Result<Grant, Refusal> {
         let AnnounceSpec { lease, name, ttl, metadata, procedure } = spec;
@@ -184,8 +184,8 @@ impl Discovery {
         Ok(ttl)
     }
 
-    /// How an instance is, by its own word. Callers on this node see it in the next set of providers; those on others when they
-    /// ask again, or by the reply to a call.
+    /// How an instance is, by its own word. Callers on this node see it in the next set of providers; those on others
+    /// when they ask again, or by the reply to a call.
     ///
     /// # Errors
     /// [`Refusal::Lease`]: the session holds no such lease, or it has expired.
@@ -221,12 +221,13 @@ impl Discovery {
         shared.ended(&mut state, &ended);
     }
 
-    /// Looks for the instances of a service, within `deadline`; zero for [`DiscoveryConfig::lookup_timeout`]. Longer ones than
-    /// [`DiscoveryConfig::fetch_timeout`] are cut.
+    /// Looks for the instances of a service, within `deadline`; zero for [`DiscoveryConfig::lookup_timeout`]. Longer
+    /// ones than [`DiscoveryConfig::fetch_timeout`] are cut.
     ///
-    /// Instances of this node come first. Those of the nodes that have it by the directory are fetched from them, and cached. If
-    /// neither this node nor the directory has it, the DHT is asked for nodes. What is found when the deadline passes, or when a
-    /// node does not answer, is the answer; only if nothing is found it makes a difference why:
+    /// Instances of this node come first. Those of the nodes that have it by the directory are fetched from them, and
+    /// cached. If neither this node nor the directory has it, the DHT is asked for nodes. What is found when the
+    /// deadline passes, or when a node does not answer, is the answer; only if nothing is found it makes a difference
+    /// why:
     ///
     /// | answer | means |
     /// |---|---|
@@ -240,11 +241,12 @@ impl Discovery {
         self.shared().lookup(name, deadline).await
     }
 
-    /// Who can be called by a name, looked for within `deadline` if this node does not know: as [`Discovery::lookup`] does, zero for
-    /// [`DiscoveryConfig::lookup_timeout`]. As long as this node has an instance itself, nobody is waited for.
+    /// Who can be called by a name, looked for within `deadline` if this node does not know: as [`Discovery::lookup`]
+    /// does, zero for [`DiscoveryConfig::lookup_timeout`]. As long as this node has an instance itself, nobody is
+    /// waited for.
     ///
-    /// Only what was announced with a [`Procedure`] can be called. At most 4,096 instances of this node, and as many of others as
-    /// a look-up gives.
+    /// Only what was announced with a [`Procedure`] can be called. At most 4,096 instances of this node, and as many of
+    /// others as a look-up gives.
     ///
     /// # Errors
     /// [`ProvidersError`]. Cancel safe.
@@ -252,8 +254,8 @@ impl Discovery {
         self.shared().callable(name, deadline).await
     }
 
-    /// Who can be called by a name, if this node knows it without asking. For every call: it costs a look-up in a table, and a set
-    /// that grows old is fetched anew while it is used on. Must be called in a tokio runtime.
+    /// Who can be called by a name, if this node knows it without asking. For every call: it costs a look-up in a
+    /// table, and a set that grows old is fetched anew while it is used on. Must be called in a tokio runtime.
     pub fn providers_now(&self, name: &str) -> Option<Arc<Providers>> {
         self.shared().callable_now(name)
     }
@@ -268,8 +270,8 @@ impl Discovery {
         self.shared().forget_name(name);
     }
 
-    /// Waits until instances of this node have ended, for whatever reason, and gives their numbers: withdrawn, expired, their session
-    /// lost, or taken along to another one. One task asks. Cancel safe.
+    /// Waits until instances of this node have ended, for whatever reason, and gives their numbers: withdrawn, expired,
+    /// their session lost, or taken along to another one. One task asks. Cancel safe.
     pub async fn ended(&self) -> Vec<u64> {
         let shared = self.shared();
         loop {
@@ -281,7 +283,8 @@ impl Discovery {
         }
     }
 
-    /// Up to `max` services of the realm in the order of their names, behind `after`, and whether there are more. At most
+    /// Up to `max` services of the realm in the order of their names, behind `after`, and whether there are more. At
+    /// most
     /// 10,000 at once.
     pub fn list(&self, after: Option<&str>, max: usize) -> (Vec<ServiceSummaryRow>, bool) {
         self.shared().state.lock().directory.list(after, max.min(MAX_ROWS))
@@ -301,7 +304,8 @@ impl Discovery {
         Ok(Watch::new(Arc::clone(shared), number, watcher))
     }
 
-    /// Another node has so many instances of a service now, `None` for none any more. What was cached of that name is forgotten.
+    /// Another node has so many instances of a service now, `None` for none any more. What was cached of that name is
+    /// forgotten.
     ///
     /// A name that is none, or for which the directory has no room, is counted and left out.
     pub fn remote_changed(&self, node: PeerId, name: &str, instances: Option<u32>) {
@@ -352,8 +356,8 @@ impl Discovery {
         }
     }
 
-    /// Stops the tasks: no question is answered any more, nothing is published to the DHT, and no lease expires. What is being
-    /// fetched comes to its end.
+    /// Stops the tasks: no question is answered any more, nothing is published to the DHT, and no lease expires. What
+    /// is being fetched comes to its end.
     pub fn shutdown(&self) {
         self.0.stop.send_replace(true);
     }

@@ -11,8 +11,8 @@ pub(crate) enum Admitted {
     Node,
 }
 
-/// Decides about a peer that said hello on a listener, by the rule that holds at every door: [`Hello::admitted_to`]. (The other
-/// door is that of the mesh, for links that come over the overlay.)
+/// Decides about a peer that said hello on a listener, by the rule that holds at every door: [`Hello::admitted_to`].
+/// (The other door is that of the mesh, for links that come over the overlay.)
 pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Result<Admitted, Refusal> {
     hello.admitted_to(&config.realm)?;
     if hello.role == Role::Node {

@@ -16,8 +16,8 @@ const QUIET: Duration = Duration::from_millis(400);
 
 /// Looks after a client while it has calls to answer: who has sent them wants to know soon that it is dead.
 ///
-/// A client that has had nothing to answer for a while is asked before it gets the next call: one round trip for that one, and if the
-/// client is dead, the call was certainly not executed.
+/// A client that has had nothing to answer for a while is asked before it gets the next call: one round trip for that
+/// one, and if the client is dead, the call was certainly not executed.
 ///
 /// Costs nothing while nobody calls the client.
 pub(crate) struct Pulse {

@@ -27,8 +27,8 @@ const ROOM: Duration = Duration::from_millis(10);
 /// How long to wait for the other nodes to confirm that they know of a client's subscriptions.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// What a client wants of the realm beside messages: services and procedures announced, services found, and to know when all
-/// nodes know of its subscriptions.
+/// What a client wants of the realm beside messages: services and procedures announced, services found, and to know
+/// when all nodes know of its subscriptions.
 ///
 /// What takes time is answered by a task beside the session, so that messages don't wait for it. All of them, and the
 /// client's leases, end when this is dropped.

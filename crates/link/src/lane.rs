@@ -8,7 +8,8 @@ use sinew_wire::call::CallFrame;
 use sinew_wire::{FrameHeader, FrameLimits, HEADER_LEN};
 use tokio::sync::Notify;
 
-/// Bodies up to this size are copied behind their head: the transports would copy them anyway, and a chunk of its own costs more.
+/// Bodies up to this size are copied behind their head: the transports would copy them anyway, and a chunk of its own
+/// costs more.
 const INLINE: usize = 2 << 10;
 
 /// Small frames stand side by side in blocks of about this size.
@@ -147,7 +148,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Queues a whole frame of a few bytes that has to come through: a cancel, a credit, a reply that tells a failure. There are
+    /// Queues a whole frame of a few bytes that has to come through: a cancel, a credit, a reply that tells a failure.
+    /// There are
     /// 1 MiB for them above the bound; what comes beyond that is thrown away, and the lane is [stuck](Lane::stuck).
     pub fn push_always(&self, frame: impl FnOnce(&mut BytesMut)) {
         let mut state = self.state.lock();
@@ -165,8 +167,8 @@ impl Lane {
         self.state.lock().stuck
     }
 
-    /// From now on nothing is collected when the peer was not [heard](Lane::heard) for so long, until it is: it may be dead, and what
-    /// was not written was certainly not executed.
+    /// From now on nothing is collected when the peer was not [heard](Lane::heard) for so long, until it is: it may be
+    /// dead, and what was not written was certainly not executed.
     pub fn guard(&self, after: Duration) {
         let guard = Guard { after, heard: Instant::now(), held: false };
         self.state.lock().guard = Some(guard);
@@ -189,7 +191,8 @@ impl Lane {
         self.state.lock().guard.as_ref().is_some_and(|guard| guard.held)
     }
 
-    /// Moves whole frames to `chunks`, until they are at least `max_bytes` together or there are no more. Gives the bytes.
+    /// Moves whole frames to `chunks`, until they are at least `max_bytes` together or there are no more. Gives the
+    /// bytes.
     pub fn collect(&self, chunks: &mut Vec<Bytes>, max_bytes: usize) -> usize {
         let mut state = self.state.lock();
         if state.is_held() {
@@ -213,8 +216,8 @@ impl Lane {
         taken
     }
 
-    /// Waits until there may be something to [`Lane::collect`], or the lane is stuck. Whoever waits has collected until there
-    /// was nothing. Cancel safe.
+    /// Waits until there may be something to [`Lane::collect`], or the lane is stuck. Whoever waits has collected until
+    /// there was nothing. Cancel safe.
     pub async fn woken(&self) {
         self.wake.notified().await;
     }
@@ -224,8 +227,8 @@ impl Lane {
         self.state.lock().bytes
     }
 
-    /// Throws away what waits, and takes nothing more. Gives the numbers of the calls whose requests were among it: nothing of them
-    /// has gone out.
+    /// Throws away what waits, and takes nothing more. Gives the numbers of the calls whose requests were among it:
+    /// nothing of them has gone out.
     pub fn close(&self) -> Vec<u64> {
         let mut state = self.state.lock();
         let closed = State { closed: true, stuck: state.stuck, ..State::default() };

@@ -17,11 +17,12 @@ const MAX_ANSWER: Duration = Duration::from_secs(1);
 /// How often it is asked again; a datagram may be lost, and systems limit how often they answer.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Finds out that the process at the other end of a QUIC link is dead, which the link itself learns from its silence only: asks the
-/// port with a datagram that an endpoint throws away, and listens whether the network says that it is closed.
+/// Finds out that the process at the other end of a QUIC link is dead, which the link itself learns from its silence
+/// only: asks the port with a datagram that an endpoint throws away, and listens whether the network says that it is
+/// closed.
 ///
-/// Networks that translate addresses may say so of a port that is open. So it is asked first while the peer is known to be alive
-/// ([`Probe::learn`]); if the port is closed even then, the network is not believed any more.
+/// Networks that translate addresses may say so of a port that is open. So it is asked first while the peer is known to
+/// be alive ([`Probe::learn`]); if the port is closed even then, the network is not believed any more.
 pub struct Probe {
     /// Where the peer is now: it may move to another network.
     remote: Box<dyn Fn() -> SocketAddr + Send + Sync>,
@@ -58,8 +59,8 @@ impl Probe {
         }));
     }
 
-    /// The peer is silent: asks until the port is said to be closed, or [`Probe::heard`]. Does nothing while it is asking, and when
-    /// the network is not believed. Must be called in a tokio runtime.
+    /// The peer is silent: asks until the port is said to be closed, or [`Probe::heard`]. Does nothing while it is
+    /// asking, and when the network is not believed. Must be called in a tokio runtime.
     pub fn ask(&mut self) {
         let remote = (self.remote)();
         if self.asking.is_some() || self.state.trusted.get() != Some(&remote) {

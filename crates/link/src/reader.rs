@@ -120,7 +120,8 @@ impl LinkReader {
         Ok(self.buffer.next_frame()?)
     }
 
-    /// What finds out that the peer's process is dead, where silence alone would say so: over QUIC. The system tells of the others.
+    /// What finds out that the peer's process is dead, where silence alone would say so: over QUIC. The system tells of
+    /// the others.
     pub fn probe(&self) -> Option<Probe> {
         match &self.stream {
             ReadStream::Quic(stream) => Some(stream.probe()),
@@ -128,8 +129,8 @@ impl LinkReader {
         }
     }
 
-    /// The round trip to the peer as the transport smooths it, where it does: over QUIC. Zero on one host, where it says more of the
-    /// load than of the way.
+    /// The round trip to the peer as the transport smooths it, where it does: over QUIC. Zero on one host, where it
+    /// says more of the load than of the way.
     pub fn rtt(&self) -> Option<Duration> {
         match &self.stream {
             ReadStream::Quic(stream) => Some(stream.rtt()),
@@ -137,8 +138,8 @@ impl LinkReader {
         }
     }
 
-    /// Gives the buffer's memory back if nothing is in it. For a session to call once in a while: it costs a busy reader
-    /// next to nothing, and makes a silent one small.
+    /// Gives the buffer's memory back if nothing is in it. For a session to call once in a while: it costs a busy
+    /// reader next to nothing, and makes a silent one small.
     pub fn shrink(&mut self) {
         self.buffer.shrink();
     }

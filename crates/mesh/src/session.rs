@@ -23,8 +23,9 @@ use crate::writer::{self, Wrote};
 /// How often a session looks whether its peer is alive, while nothing happens.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// Bounds of the silence after which what is to be written of calls waits for a sign of life: one round trip, and if the peer is
-/// dead, they were certainly not executed. Between the bounds it goes by the round trip, beside which the pause was long.
+/// Bounds of the silence after which what is to be written of calls waits for a sign of life: one round trip, and if
+/// the peer is dead, they were certainly not executed. Between the bounds it goes by the round trip, beside which the
+/// pause was long.
 const MIN_GUARD: Duration = Duration::from_millis(3);
 const MAX_GUARD: Duration = Duration::from_secs(1);
 

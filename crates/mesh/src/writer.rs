@@ -9,8 +9,8 @@ use sinew_pubsub::{Next, Outbox, WriteBatch};
 use sinew_wire::call::{Reply, Status};
 use sinew_wire::{HEADER_LEN, Refusal};
 
-/// About how much of each of the two goes out with one write. Large enough that system calls don't count, small enough that
-/// a control frame is not kept waiting, nor calls by messages, nor messages by calls.
+/// About how much of each of the two goes out with one write. Large enough that system calls don't count, small enough
+/// that a control frame is not kept waiting, nor calls by messages, nor messages by calls.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// What a writer tells of its work.
@@ -27,8 +27,8 @@ pub enum Wrote {
     Held,
 }
 
-/// Writes what stands in an outbox and in a lane until the outbox is closed, then the goodbye and the end of the stream. Serves
-/// sessions of clients as well as links between nodes: what they have in common are these two.
+/// Writes what stands in an outbox and in a lane until the outbox is closed, then the goodbye and the end of the
+/// stream. Serves sessions of clients as well as links between nodes: what they have in common are these two.
 ///
 /// `wrote` hears of all that goes out, and of what has to wait.
 ///
@@ -78,8 +78,8 @@ pub async fn write(
     }
 }
 
-/// Replies to calls whose requests were thrown away before they were written ([`Lane::close`]): the certainty that they were not
-/// executed, in the form in which a peer would say so.
+/// Replies to calls whose requests were thrown away before they were written ([`Lane::close`]): the certainty that they
+/// were not executed, in the form in which a peer would say so.
 pub fn not_sent(calls: Vec<u64>, mut reply: impl FnMut(&[u8])) {
     let mut frame = BytesMut::new();
     for call in calls {

@@ -80,8 +80,8 @@ pub struct Announced {
     pub ttl: Duration,
     /// Instances of the name now.
     pub instances: u32,
-    /// The lease of a session before, which this one has replaced: its client had reconnected, and the node had not noticed that
-    /// the session is gone.
+    /// The lease of a session before, which this one has replaced: its client had reconnected, and the node had not
+    /// noticed that the session is gone.
     pub ended: Option<Ended>,
 }
 

@@ -45,8 +45,8 @@ impl Registry {
         Self::numbering_from(limits, 0)
     }
 
-    /// Without any lease; instances are numbered from the one behind `before`. A node that begins somewhere else each time does
-    /// not take requests to an instance of its life before for one of this life.
+    /// Without any lease; instances are numbered from the one behind `before`. A node that begins somewhere else each
+    /// time does not take requests to an instance of its life before for one of this life.
     pub fn numbering_from(limits: Limits, before: u64) -> Self {
         Self {
             limits,
@@ -69,9 +69,9 @@ impl Registry {
 
     /// Grants a lease.
     ///
-    /// A session that announces the number of a lease it holds, for the same name, renews it and replaces its metadata. A
-    /// client that has reconnected, and announces the number of a lease it holds in the session before, takes it along: what it
-    /// offers is there once, and counts once.
+    /// A session that announces the number of a lease it holds, for the same name, renews it and replaces its metadata.
+    /// A client that has reconnected, and announces the number of a lease it holds in the session before, takes it
+    /// along: what it offers is there once, and counts once.
     ///
     /// # Errors
     /// What is wrong with the offer, or the limit that it passes. Nothing has changed then.
@@ -177,8 +177,8 @@ impl Registry {
         leases.into_iter().filter_map(|lease| self.end(LeaseId { session, lease })).collect()
     }
 
-    /// Ends up to `max` leases whose time has passed, the oldest first. If there are more, [`Registry::next_deadline`] has
-    /// passed already.
+    /// Ends up to `max` leases whose time has passed, the oldest first. If there are more, [`Registry::next_deadline`]
+    /// has passed already.
     pub fn expire(&mut self, now: Instant, max: usize) -> Vec<Ended> {
         let mut ended = Vec::new();
         while ended.len() < max
