@@ -67,6 +67,8 @@ struct State {
     failure: Option<Cow<'static, str>>,
     since: Instant,
     last_beat: Instant,
+    /// Its owner has said something.
+    reported: bool,
     /// How it stood when [`Health::turns`] last looked; unknown before that.
     told_ok: Option<bool>,
 }
@@ -77,6 +79,7 @@ impl State {
             self.since = Instant::now();
         }
         self.failure = failure;
+        self.reported = true;
     }
 }
 
@@ -169,13 +172,19 @@ impl Health {
         }
     }
 
-    /// The checks that stand otherwise than at the last call, for the log; at the first call those that fail. Called now and
-    /// then, it also keeps the times right since when a check stands as it does, whether or not anybody asks for a report.
+    /// The checks that stand otherwise than at the last call, for the log; at the first call those that fail. A check that
+    /// nobody has reported yet is no news. Called now and then, it also keeps the times right since when a check stands as
+    /// it does, whether or not anybody asks for a report.
     pub fn turns(&self) -> Vec<Turn> {
         let mut turns = Vec::new();
         for row in self.0.rows.lock().iter() {
             let now = row.evaluate();
-            let told = row.state.lock().told_ok.replace(now.ok);
+            let mut state = row.state.lock();
+            if !state.reported {
+                continue;
+            }
+            let told = state.told_ok.replace(now.ok);
+            drop(state);
             if now.ok != told.unwrap_or(true) {
                 turns.push(Turn { check: now.check, reason: now.reason });
             }
@@ -190,7 +199,13 @@ impl Health {
 
     fn add(&self, name: Cow<'static, str>, scope: Scope, source: Source) -> Arc<Mutex<State>> {
         let now = Instant::now();
-        let state = State { failure: Some("has not reported yet".into()), since: now, last_beat: now, told_ok: None };
+        let state = State {
+            failure: Some("has not reported yet".into()),
+            since: now,
+            last_beat: now,
+            reported: false,
+            told_ok: None,
+        };
         let state = Arc::new(Mutex::new(state));
         self.0.rows.lock().push(Row { name, scope, source, state: Arc::clone(&state) });
         state

@@ -41,6 +41,7 @@ fn readiness_includes_liveness_but_not_the_other_way_round() {
 fn a_report_has_every_check_with_its_time_and_what_turned_is_told_once() {
     let health = Health::new();
     let check = health.check("clock", Scope::Ready);
+    assert_eq!(health.turns(), [], "it has not reported");
     check.pass();
     assert_eq!(health.turns(), [], "what passes from the start is no news");
     check.fail("it jumped");
