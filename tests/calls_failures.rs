@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use sinew_client::{CallError, Client, Executed, Reply};
 use sinew_tests::provider::{Manner, Provider};
-use sinew_tests::{Cluster, Node, soon};
+use sinew_tests::{Cluster, soon};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -53,23 +53,6 @@ async fn call_all_the_time(client: Client, name: String, mut stop: watch::Receiv
     Ok(ends)
 }
 
-/// Instances of a service that a node knows of.
-async fn instances(node: &Node, name: &str) -> Result<u64> {
-    let listed = node.api("/api/v1/services").await?;
-    let row = listed["services"].as_array().into_iter().flatten().find(|row| row["name"] == name).cloned();
-    Ok(row.and_then(|row| row["instances"].as_u64()).unwrap_or(0))
-}
-
-async fn knows(node: &Node, name: &str, wanted: u64) -> Result<()> {
-    soon("all providers", async {
-        while instances(node, name).await? != wanted {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    })
-    .await?
-}
-
 /// Calls all the time while providers of two nodes are killed, one after the other, and others come.
 async fn calls_among_kills(manner: Manner, log: &Path) -> Result<Ends> {
     let cluster = Cluster::joined(2, &[]).await?;
@@ -79,7 +62,7 @@ async fn calls_among_kills(manner: Manner, log: &Path) -> Result<Ends> {
         providers.push(Provider::start(&server(n), manner, log).await?);
     }
     let name = manner.name();
-    knows(&cluster.nodes[0], &name, PROVIDERS as u64).await?;
+    cluster.nodes[0].knows(&name, PROVIDERS as u64).await?;
     let client = sinew_client::connect(cluster.nodes[0].url("quic")).await?;
     let (stop, stopped) = watch::channel(false);
     let calling = tokio::spawn(call_all_the_time(client, name, stopped));
@@ -146,7 +129,7 @@ async fn a_flood_of_calls_is_answered_and_the_provider_kept_busy() -> Result<()>
     let manner = Manner { takes: Duration::from_millis(10), concurrency: 4, idempotent: false };
     let _provider = Provider::start(&cluster.nodes[1].url("quic"), manner, &dir.path().join("log")).await?;
     let name = manner.name();
-    knows(&cluster.nodes[0], &name, 1).await?;
+    cluster.nodes[0].knows(&name, 1).await?;
     // 400 calls a second are what it can do; five times as many come, for two seconds.
     let deadline = Duration::from_millis(500);
     let mut clients = Vec::new();

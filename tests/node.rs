@@ -169,6 +169,23 @@ impl Node {
         Ok(serde_json::from_str(&body)?)
     }
 
+    /// Waits until the node's directory has so many instances of a service. Calls may work before: the DHT may be quicker.
+    pub async fn knows(&self, service: &str, instances: u64) -> Result<()> {
+        soon(&format!("{instances} instances of {service}"), async {
+            while self.instances(service).await? != instances {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    async fn instances(&self, service: &str) -> Result<u64> {
+        let listed = self.api("/api/v1/services").await?;
+        let row = listed["services"].as_array().into_iter().flatten().find(|row| row["name"] == service);
+        Ok(row.and_then(|row| row["instances"].as_u64()).unwrap_or(0))
+    }
+
     /// One sample of `/metrics`: a name, with labels as they are written there. 0 when it is not there.
     pub async fn metric(&self, sample: &str) -> Result<f64> {
         let body = self.metrics().await?;
