@@ -57,63 +57,77 @@ where
 
 /// The exit code of an error of the SDK, if it is one.
 pub(crate) fn code_of(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
-    if let Some(error) = error.downcast_ref::<ConnectError>() {
-        return Some(error.refusal().map_or(Code::CannotConnect, |refusal| match refusal {
-            Refusal::Realm(_) | Refusal::Denied(_) => Code::Denied,
-            _ => Code::CannotConnect,
-        }));
+    let connect = || error.downcast_ref().map(connect_code);
+    let publish = || error.downcast_ref().map(publish_code);
+    let subscribe = || error.downcast_ref().map(subscribe_code);
+    let announce = || error.downcast_ref().map(announce_code);
+    let look_up = || error.downcast_ref().map(lookup_code);
+    let call = || error.downcast_ref().map(call_code);
+    let settle = || error.downcast_ref().map(settle_code);
+    let list = || error.downcast_ref::<ListError>().map(|_| Code::CannotConnect);
+    let flush = || error.downcast_ref().map(flush_code);
+    let known = connect().or_else(publish).or_else(subscribe).or_else(announce).or_else(look_up);
+    known.or_else(call).or_else(settle).or_else(list).or_else(flush)
+}
+
+fn connect_code(error: &ConnectError) -> Code {
+    match error.refusal() {
+        Some(Refusal::Realm(_) | Refusal::Denied(_)) => Code::Denied,
+        _ => Code::CannotConnect,
     }
-    if let Some(error) = error.downcast_ref::<PublishError>() {
-        return Some(match error {
-            PublishError::Topic(_) | PublishError::Header(_) | PublishError::IdTooLong { .. } => Code::Usage,
-            PublishError::Reserved => Code::Denied,
-            PublishError::Refused(RefusedRun::NoSubscribers) => Code::NobodyThere,
-            PublishError::NotSent(_) | PublishError::Unanswered(_) => Code::TimedOut,
-            PublishError::Disconnected | PublishError::Closed => Code::CannotConnect,
-            _ => Code::Failure,
-        });
+}
+
+const fn publish_code(error: &PublishError) -> Code {
+    match error {
+        PublishError::Topic(_) | PublishError::Header(_) | PublishError::IdTooLong { .. } => Code::Usage,
+        PublishError::Reserved => Code::Denied,
+        PublishError::Refused(RefusedRun::NoSubscribers) => Code::NobodyThere,
+        PublishError::NotSent(_) | PublishError::Unanswered(_) => Code::TimedOut,
+        PublishError::Disconnected | PublishError::Closed => Code::CannotConnect,
+        _ => Code::Failure,
     }
-    if let Some(error) = error.downcast_ref::<SubscribeError>() {
-        return Some(match error {
-            SubscribeError::Pattern(_) | SubscribeError::Group(_) => Code::Usage,
-            SubscribeError::Refused(Refusal::Denied(_) | Refusal::Reserved) => Code::Denied,
-            SubscribeError::Closed => Code::CannotConnect,
-            _ => Code::Failure,
-        });
+}
+
+const fn subscribe_code(error: &SubscribeError) -> Code {
+    match error {
+        SubscribeError::Pattern(_) | SubscribeError::Group(_) => Code::Usage,
+        SubscribeError::Refused(Refusal::Denied(_) | Refusal::Reserved) => Code::Denied,
+        SubscribeError::Closed => Code::CannotConnect,
+        _ => Code::Failure,
     }
-    if let Some(error) = error.downcast_ref::<AnnounceError>() {
-        return Some(match error {
-            AnnounceError::Name(_) | AnnounceError::Metadata(_) => Code::Usage,
-            AnnounceError::Reserved | AnnounceError::Refused(Refusal::Denied(_)) => Code::Denied,
-            AnnounceError::Closed => Code::CannotConnect,
-            _ => Code::Failure,
-        });
+}
+
+const fn announce_code(error: &AnnounceError) -> Code {
+    match error {
+        AnnounceError::Name(_) | AnnounceError::Metadata(_) => Code::Usage,
+        AnnounceError::Reserved | AnnounceError::Refused(Refusal::Denied(_)) => Code::Denied,
+        AnnounceError::Closed => Code::CannotConnect,
+        _ => Code::Failure,
     }
-    if let Some(error) = error.downcast_ref::<LookupError>() {
-        return Some(match error {
-            LookupError::Name(_) => Code::Usage,
-            LookupError::NotFound | LookupError::NoPeers => Code::NobodyThere,
-            LookupError::TimedOut(_) => Code::TimedOut,
-            LookupError::Closed => Code::CannotConnect,
-            _ => Code::Failure,
-        });
+}
+
+const fn lookup_code(error: &LookupError) -> Code {
+    match error {
+        LookupError::Name(_) => Code::Usage,
+        LookupError::NotFound | LookupError::NoPeers => Code::NobodyThere,
+        LookupError::TimedOut(_) => Code::TimedOut,
+        LookupError::Closed => Code::CannotConnect,
+        _ => Code::Failure,
     }
-    if let Some(error) = error.downcast_ref::<CallError>() {
-        return Some(call_code(error));
+}
+
+const fn settle_code(error: &SettleError) -> Code {
+    match error {
+        SettleError::TimedOut(_) => Code::TimedOut,
+        _ => Code::CannotConnect,
     }
-    if let Some(error) = error.downcast_ref::<SettleError>() {
-        return Some(match error {
-            SettleError::TimedOut(_) => Code::TimedOut,
-            _ => Code::CannotConnect,
-        });
-    }
-    if error.downcast_ref::<ListError>().is_some() {
-        return Some(Code::CannotConnect);
-    }
-    error.downcast_ref::<FlushError>().map(|error| match error {
+}
+
+const fn flush_code(error: &FlushError) -> Code {
+    match error {
         FlushError::Timeout(_) => Code::TimedOut,
         _ => Code::CannotConnect,
-    })
+    }
 }
 
 /// The exit code of a call that has failed.
