@@ -23,7 +23,8 @@ use tracing::{debug, warn};
 use crate::{Health, Registry, Scope};
 
 /// Paths the server knows, named by its answer to any other.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
+    "/",
     "/livez",
     "/readyz",
     "/metrics",
@@ -210,7 +211,7 @@ async fn serve(
 }
 
 fn routes(sources: Arc<Sources>) -> Router {
-    Router::new()
+    crate::dashboard::routes()
         .route("/livez", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Live) }))
         .route("/readyz", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Ready) }))
         .route("/metrics", get(metrics))

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod dashboard;
 mod health;
 mod metrics;
 mod pulse;
