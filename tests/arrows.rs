@@ -31,6 +31,7 @@ const HOUSE: &[Room] = &[
     room(1, "sinew-balance"),
     room(1, "sinew-membership"),
     room(1, "sinew-registry"),
+    room(1, "sinew-live"),
     room(2, "sinew-link"),
     // One identity for both planes, and a link over a relayed stream.
     Room { sideways: &["sinew-link"], ..room(2, "sinew-overlay") },

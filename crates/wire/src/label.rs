@@ -45,6 +45,11 @@ pub(crate) fn check_value(value: &str) -> Result<(), DecodeError> {
     check("metadata value", value, 0, MAX_METADATA_BYTES)
 }
 
+/// Bounds a text that is only shown.
+pub(crate) fn check_text(field: &'static str, text: &str, longest: usize) -> Result<(), DecodeError> {
+    check(field, text, 0, longest)
+}
+
 fn check(field: &'static str, text: &str, shortest: usize, longest: usize) -> Result<(), DecodeError> {
     if text.len() < shortest {
         return Err(DecodeError::invalid(field, "is empty"));

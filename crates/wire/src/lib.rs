@@ -35,6 +35,7 @@ mod frame;
 mod golden;
 mod headers;
 mod label;
+pub mod live;
 pub mod mesh;
 pub mod pack;
 mod peer;
