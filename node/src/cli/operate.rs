@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use sinew_node::parse_duration;
 
 use super::{Admin, NodeFlags};
@@ -26,34 +26,92 @@ pub(crate) struct Check {
     /// Critical with fewer other nodes that are up
     #[arg(long, env = "SINEW_MIN_PEERS", hide_env = true, value_name = "N", default_value_t = 0)]
     pub(crate) min_peers: u32,
-    /// Warn when a queue is fuller than so many percent
-    #[arg(long, env = "SINEW_QUEUE_WARNING", hide_env = true, value_name = "PERCENT", default_value_t = 70.0,
-          value_parser = parse_threshold)]
-    pub(crate) queue_warning: f64,
-    /// Critical when a queue is fuller than so many percent
-    #[arg(long, env = "SINEW_QUEUE_CRITICAL", hide_env = true, value_name = "PERCENT", default_value_t = 90.0,
-          value_parser = parse_threshold)]
-    pub(crate) queue_critical: f64,
-    /// Warn when more deliveries a second are dropped that nobody asked to drop
-    #[arg(long, env = "SINEW_DROPS_WARNING", hide_env = true, value_name = "RATE", default_value_t = 1.0,
-          value_parser = parse_threshold)]
-    pub(crate) drops_warning: f64,
-    /// Critical when more deliveries a second are dropped
-    #[arg(long, env = "SINEW_DROPS_CRITICAL", hide_env = true, value_name = "RATE", default_value_t = 100.0,
-          value_parser = parse_threshold)]
-    pub(crate) drops_critical: f64,
-    /// Warn when more percent of the links to other nodes are in use
-    #[arg(long, env = "SINEW_POOL_WARNING", hide_env = true, value_name = "PERCENT", default_value_t = 80.0,
-          value_parser = parse_threshold)]
-    pub(crate) pool_warning: f64,
-    /// Critical when more percent of the links to other nodes are in use
-    #[arg(long, env = "SINEW_POOL_CRITICAL", hide_env = true, value_name = "PERCENT", default_value_t = 95.0,
-          value_parser = parse_threshold)]
-    pub(crate) pool_critical: f64,
+    #[command(flatten)]
+    pub(crate) thresholds: Thresholds,
     /// How long drops are counted
     #[arg(long, env = "SINEW_WINDOW", hide_env = true, value_name = "TIME", default_value = "1s",
           value_parser = parse_duration)]
     pub(crate) window: Duration,
+}
+
+/// A figure and the last values of it that are fine: without a reproach, and without an alarm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bound {
+    pub(crate) warning: f64,
+    pub(crate) critical: f64,
+}
+
+/// The bounds that two flags each set: `--queue-warning`, `--queue-critical` and so on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Thresholds {
+    /// Percent of the fullest queue.
+    pub(crate) queue: Bound,
+    /// Drops a second that nobody asked for.
+    pub(crate) drops: Bound,
+    /// Percent of the links to other nodes.
+    pub(crate) pool: Bound,
+}
+
+/// Two flags that set a bound: each has its name, its variable, and its default.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    warning: [&'static str; 3],
+    critical: [&'static str; 3],
+    unit: &'static str,
+    /// When they strike.
+    when: &'static str,
+}
+
+/// One for each field of [`Thresholds`], in their order.
+const PAIRS: [Pair; 3] = [
+    Pair {
+        warning: ["queue-warning", "SINEW_QUEUE_WARNING", "70"],
+        critical: ["queue-critical", "SINEW_QUEUE_CRITICAL", "90"],
+        unit: "PERCENT",
+        when: "a queue is fuller than so many percent",
+    },
+    Pair {
+        warning: ["drops-warning", "SINEW_DROPS_WARNING", "1"],
+        critical: ["drops-critical", "SINEW_DROPS_CRITICAL", "100"],
+        unit: "RATE",
+        when: "more deliveries a second are dropped that nobody asked to drop",
+    },
+    Pair {
+        warning: ["pool-warning", "SINEW_POOL_WARNING", "80"],
+        critical: ["pool-critical", "SINEW_POOL_CRITICAL", "95"],
+        unit: "PERCENT",
+        when: "more percent of the links to other nodes are in use",
+    },
+];
+
+impl Args for Thresholds {
+    fn augment_args(command: Command) -> Command {
+        let flag = |[name, variable, default]: [&'static str; 3], unit, help: String| {
+            let arg = Arg::new(name).long(name).env(variable).hide_env(true).help(help);
+            arg.value_name(unit).default_value(default).value_parser(parse_threshold)
+        };
+        command.args(PAIRS.iter().flat_map(|&Pair { warning, critical, unit, when }| {
+            [flag(warning, unit, format!("Warn when {when}")), flag(critical, unit, format!("Critical when {when}"))]
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Thresholds {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let value = |[name, ..]: [&str; 3]| *matches.get_one(name).expect("it has a default");
+        let [queue, drops, pool] =
+            PAIRS.map(|pair| Bound { warning: value(pair.warning), critical: value(pair.critical) });
+        Ok(Self { queue, drops, pool })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 const DOCTOR_HELP: &str = "\

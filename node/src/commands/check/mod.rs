@@ -82,8 +82,8 @@ fn queues(check: &Check, samples: &Samples<'_>) -> Finding {
             name: format!("queue_{queue}"),
             value: depth * 100.0 / capacity,
             unit: "%",
-            warning: Some(check.queue_warning),
-            critical: Some(check.queue_critical),
+            warning: Some(check.thresholds.queue.warning),
+            critical: Some(check.thresholds.queue.critical),
             at_least: false,
         })
     };
@@ -115,7 +115,7 @@ fn drops(check: &Check, (before, after): (&Samples<'_>, &Samples<'_>), seconds: 
     let risen: Vec<_> = after.iter().filter_map(risen).collect();
     // The sum of nothing is -0.
     let value = risen.iter().fold(0.0, |sum, (_, rise)| sum + rise) / seconds;
-    let (warning, critical) = (Some(check.drops_warning), Some(check.drops_critical));
+    let (warning, critical) = (Some(check.thresholds.drops.warning), Some(check.thresholds.drops.critical));
     let figure = Figure { name: "drops_per_s".to_owned(), value, unit: "", warning, critical, at_least: false };
     let reasons = risen.iter().map(|(reason, rise)| format!("{rise} {reason}")).collect::<Vec<_>>().join(", ");
     let detail = if risen.is_empty() { "no drops".to_owned() } else { format!("{value:.1} drops/s ({reasons})") };
@@ -129,8 +129,8 @@ fn links(check: &Check, pool: &Value) -> Option<Finding> {
         name: "pool".to_owned(),
         value: links * 100.0 / max,
         unit: "%",
-        warning: Some(check.pool_warning),
-        critical: Some(check.pool_critical),
+        warning: Some(check.thresholds.pool.warning),
+        critical: Some(check.thresholds.pool.critical),
         at_least: false,
     };
     let detail = format!("{links} of {max} links to other nodes");
