@@ -20,10 +20,14 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::bits::flags;
 use crate::cursor::Cursor;
 use crate::{
     DecodeError, FrameHeader, FrameKind, HEADER_LEN, Headers, MAX_SERVICE, PeerId, ProviderHealth, Refusal, codec,
 };
+
+/// What a wrong flag is a part of, in errors.
+const FLAGS: &str = "call flags";
 
 /// Bytes of the fixed part of a request.
 pub const REQUEST_LEN: usize = 68;
@@ -44,65 +48,33 @@ pub const MAX_CHUNK: usize = 64 << 10;
 /// Bytes of data frames that a caller may send before the first credit.
 pub const INITIAL_WINDOW: u32 = 64 << 10;
 
-/// Strategy, priority and the like of a call: bits of a request's second byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
-
-impl Flags {
-    /// Data frames of the caller follow.
-    pub const MORE: Self = Self(1);
-    /// The caller sends a stream of items; the request's own body is empty. With [`Flags::MORE`].
-    pub const ITEMS_IN: Self = Self(1 << 1);
-    /// The caller takes a stream of items.
-    pub const ITEMS_OUT: Self = Self(1 << 2);
-    /// To execute it twice does no harm: it may be tried again although it may have been executed.
-    pub const IDEMPOTENT: Self = Self(1 << 3);
-    /// If an answer takes longer than usual, ask a second provider. With [`Flags::IDEMPOTENT`], or for a procedure that is.
-    pub const HEDGE: Self = Self(1 << 4);
-    /// Not to be answered from a cache.
-    pub const FRESH: Self = Self(1 << 5);
-    const KNOWN: u8 = 0b11_1111;
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Without the bits of `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+flags! {
+    /// Strategy, priority and the like of a call: bits of a request's second byte.
+    pub struct Flags {
+        /// Data frames of the caller follow.
+        MORE = 0,
+        /// The caller sends a stream of items; the request's own body is empty. With [`Flags::MORE`].
+        ITEMS_IN = 1,
+        /// The caller takes a stream of items.
+        ITEMS_OUT = 2,
+        /// To execute it twice does no harm: it may be tried again although it may have been executed.
+        IDEMPOTENT = 3,
+        /// If an answer takes longer than usual, ask a second provider. With [`Flags::IDEMPOTENT`], or for a procedure that is.
+        HEDGE = 4,
+        /// Not to be answered from a cache.
+        FRESH = 5,
     }
 }
 
-/// Properties of a data or credit frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct DataFlags(u8);
-
-impl DataFlags {
-    /// The sender of this frame has opened the call.
-    pub const CALLER: Self = Self(1);
-    /// An item ends here.
-    pub const END_ITEM: Self = Self(1 << 1);
-    /// The caller sends no more data frames. Only with [`DataFlags::CALLER`]: a provider ends with its reply.
-    pub const END: Self = Self(1 << 2);
-    const KNOWN: u8 = 0b111;
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+flags! {
+    /// Properties of a data or credit frame.
+    pub struct DataFlags {
+        /// The sender of this frame has opened the call.
+        CALLER = 0,
+        /// An item ends here.
+        END_ITEM = 1,
+        /// The caller sends no more data frames. Only with [`DataFlags::CALLER`]: a provider ends with its reply.
+        END = 2,
     }
 }
 
@@ -357,9 +329,7 @@ impl<'a> CallFrame<'a> {
 
 impl<'a> Request<'a> {
     fn decode(mut cursor: Cursor<'a>) -> Result<Self, DecodeError> {
-        let flags = cursor.u8()?;
-        reserved(flags & !Flags::KNOWN == 0)?;
-        let flags = Flags(flags);
+        let flags = Flags::decode(cursor.u8()?, FLAGS)?;
         let strategy = Strategy::try_from(cursor.u8()?)?;
         let priority = cursor.u8()?;
         let call = cursor.u64()?;
@@ -376,7 +346,7 @@ impl<'a> Request<'a> {
         let headers = Headers::decode(cursor.bytes(headers_len.into(), "headers")?)?;
         let body = cursor.rest();
         if flags.contains(Flags::ITEMS_IN) && (!flags.contains(Flags::MORE) || !body.is_empty()) {
-            return Err(DecodeError::invalid("call flags", "announce items and don't leave them to data frames"));
+            return Err(DecodeError::invalid(FLAGS, "announce items and don't leave them to data frames"));
         }
         Ok(Self {
             call,
@@ -494,11 +464,10 @@ pub fn refused_body(refusal: &Refusal) -> Vec<u8> {
 
 impl<'a> Data<'a> {
     fn decode(mut cursor: Cursor<'a>) -> Result<Self, DecodeError> {
-        let flags = cursor.u8()?;
-        reserved(flags & !DataFlags::KNOWN == 0 && cursor.u16()? == 0)?;
-        let flags = DataFlags(flags);
+        let flags = DataFlags::decode(cursor.u8()?, FLAGS)?;
+        reserved(cursor.u16()? == 0)?;
         if flags.contains(DataFlags::END) && !flags.contains(DataFlags::CALLER) {
-            return Err(DecodeError::invalid("call flags", "end a provider's data, which its reply does"));
+            return Err(DecodeError::invalid(FLAGS, "end a provider's data, which its reply does"));
         }
         Ok(Self { call: cursor.u64()?, flags, body: cursor.rest() })
     }
@@ -584,7 +553,7 @@ impl<'a> GatheredItem<'a> {
 }
 
 const fn reserved(are_zero: bool) -> Result<(), DecodeError> {
-    if are_zero { Ok(()) } else { Err(DecodeError::invalid("call flags", "are reserved")) }
+    if are_zero { Ok(()) } else { Err(DecodeError::invalid(FLAGS, "are reserved")) }
 }
 
 fn bounded(field: &'static str, len: u16, allowed: usize) -> Result<(), DecodeError> {

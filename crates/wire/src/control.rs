@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::bits::bit_set;
 use crate::label::{check_prefix, check_service};
 use crate::service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
 use crate::{
@@ -236,16 +237,13 @@ impl Features {
     /// All that this version can do.
     pub const OURS: Self = Self::LZ4;
 
-    /// Whether all of `other` is there.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
     /// What both have.
     pub const fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 }
+
+bit_set!(pub Features);
 
 /// First frame of whoever dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

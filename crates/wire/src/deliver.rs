@@ -7,32 +7,20 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::bits::flags;
 use crate::cursor::Cursor;
 use crate::{DecodeError, FrameHeader, FrameKind, HEADER_LEN, PeerId};
 
 /// Bytes of the fixed part of the body.
 pub const FIXED_LEN: usize = 72;
 
-/// Properties of a delivered run: bits of the first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
-
-impl Flags {
-    /// The entries are packed by lz4: [`crate::pack`].
-    pub const PACKED: Self = Self(1);
-    /// A retained value, sent because the subscription asked for it.
-    pub const RETAINED: Self = Self(1 << 1);
-    const KNOWN: u8 = 0b11;
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+flags! {
+    /// Properties of a delivered run: bits of the first byte.
+    pub struct Flags {
+        /// The entries are packed by lz4: [`crate::pack`].
+        PACKED = 0,
+        /// A retained value, sent because the subscription asked for it.
+        RETAINED = 1,
     }
 }
 
@@ -63,8 +51,8 @@ impl<'a> DeliverHeader<'a> {
     /// Splits a body into header and entries (packed, if the flag says so), which still have to be validated.
     pub fn decode(body: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut cursor = Cursor::new(body, "deliver header");
-        let flags = cursor.u8()?;
-        if flags & !Flags::KNOWN != 0 || cursor.u8()? != 0 {
+        let flags = Flags::decode(cursor.u8()?, "deliver flags")?;
+        if cursor.u8()? != 0 {
             return Err(DecodeError::invalid("deliver flags", "are reserved"));
         }
         let topic_len = cursor.u16()?;
@@ -76,7 +64,6 @@ impl<'a> DeliverHeader<'a> {
         let instance = cursor.u64()?;
         let publisher = PeerId::from_public_key(cursor.array()?);
         let topic = cursor.str(usize::from(topic_len), "topic")?;
-        let flags = Flags(flags);
         let entries = cursor.rest();
         if !flags.contains(Flags::PACKED) && entries.len() != entries_len as usize {
             return Err(DecodeError::invalid("entries length", "is not what the frame holds"));

@@ -11,6 +11,7 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::bits::flags;
 use crate::cursor::Cursor;
 use crate::{DecodeError, FrameHeader, FrameKind, HEADER_LEN, MAX_GROUP, PeerId, check_group};
 
@@ -23,30 +24,17 @@ pub const MAX_GROUPS: usize = 32;
 /// Most bytes that the names of the groups take.
 pub(crate) const MAX_GROUPS_LEN: usize = MAX_GROUPS * (1 + MAX_GROUP);
 
-/// Properties of a forwarded run: bits of the first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
-
-impl Flags {
-    /// It is for the subscriptions outside of queue groups.
-    pub const DIRECT: Self = Self(1);
-    /// Every subscriber confirms, and the sender gets a [`crate::MeshControl::ForwardResult`] when all have.
-    pub const ACKED: Self = Self(1 << 1);
-    /// The sender wants a [`crate::MeshControl::ForwardResult`] once it is known for how many it was queued.
-    pub const REPORT: Self = Self(1 << 2);
-    /// The entries are packed by lz4: [`crate::pack`].
-    pub const PACKED: Self = Self(1 << 3);
-    const KNOWN: u8 = 0b1111;
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+flags! {
+    /// Properties of a forwarded run: bits of the first byte.
+    pub struct Flags {
+        /// It is for the subscriptions outside of queue groups.
+        DIRECT = 0,
+        /// Every subscriber confirms, and the sender gets a [`crate::MeshControl::ForwardResult`] when all have.
+        ACKED = 1,
+        /// The sender wants a [`crate::MeshControl::ForwardResult`] once it is known for how many it was queued.
+        REPORT = 2,
+        /// The entries are packed by lz4: [`crate::pack`].
+        PACKED = 3,
     }
 }
 
@@ -163,11 +151,10 @@ impl<'a> ForwardHeader<'a> {
     /// the caller to compare.
     pub fn decode(body: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut cursor = Cursor::new(body, "forward header");
-        let flags = cursor.u8()?;
-        if flags & !Flags::KNOWN != 0 || cursor.u8()? != 0 {
+        let flags = Flags::decode(cursor.u8()?, "forward flags")?;
+        if cursor.u8()? != 0 {
             return Err(DecodeError::invalid("forward flags", "are reserved"));
         }
-        let flags = Flags(flags);
         let topic_len = cursor.u16()?;
         let messages = cursor.u32()?;
         let first_seq = cursor.u64()?;

@@ -22,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+mod bits;
 pub mod call;
 pub mod codec;
 mod control;

@@ -9,44 +9,26 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::bits::flags;
 use crate::cursor::Cursor;
 use crate::{DecodeError, FrameHeader, FrameKind, HEADER_LEN};
 
 /// Bytes of the fixed part of the body.
 pub const FIXED_LEN: usize = 28;
 
-/// Options of a run: bits of the first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Flags(u8);
-
-impl Flags {
-    /// Every subscriber confirms, and the publisher is told.
-    pub const ACKED: Self = Self(1);
-    /// The publisher wants a [`crate::PublishResult`] at once.
-    pub const REPORT: Self = Self(1 << 1);
-    /// Keep the last message as the topic's retained value.
-    pub const RETAIN: Self = Self(1 << 2);
-    /// Refuse the run when nobody listens.
-    pub const REQUIRE_SUBSCRIBERS: Self = Self(1 << 3);
-    /// The entries are packed by lz4: [`crate::pack`].
-    pub const PACKED: Self = Self(1 << 4);
-    const KNOWN: u8 = 0b1_1111;
-
-    /// Whether all bits of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Without the bits of `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+flags! {
+    /// Options of a run: bits of the first byte.
+    pub struct Flags {
+        /// Every subscriber confirms, and the publisher is told.
+        ACKED = 0,
+        /// The publisher wants a [`crate::PublishResult`] at once.
+        REPORT = 1,
+        /// Keep the last message as the topic's retained value.
+        RETAIN = 2,
+        /// Refuse the run when nobody listens.
+        REQUIRE_SUBSCRIBERS = 3,
+        /// The entries are packed by lz4: [`crate::pack`].
+        PACKED = 4,
     }
 }
 
@@ -76,8 +58,8 @@ impl<'a> PublishHeader<'a> {
     /// the caller to compare.
     pub fn decode(body: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut cursor = Cursor::new(body, "publish header");
-        let flags = cursor.u8()?;
-        if flags & !Flags::KNOWN != 0 || cursor.u8()? != 0 {
+        let flags = Flags::decode(cursor.u8()?, "publish flags")?;
+        if cursor.u8()? != 0 {
             return Err(DecodeError::invalid("publish flags", "are reserved"));
         }
         let topic_len = cursor.u16()?;
@@ -87,7 +69,6 @@ impl<'a> PublishHeader<'a> {
         let deadline_ms = cursor.u32()?;
         let entries_len = cursor.u32()?;
         let topic = cursor.str(usize::from(topic_len), "topic")?;
-        let flags = Flags(flags);
         let entries = cursor.rest();
         if !flags.contains(Flags::PACKED) && entries.len() != entries_len as usize {
             return Err(DecodeError::invalid("entries length", "is not what the frame holds"));
