@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sinew_link::Transport;
-use sinew_wire::PeerId;
+use sinew_membership::NodeInfo;
 
 /// What a link runs over, as far as it matters to people: how good the path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,21 +57,12 @@ pub struct LinkInfo {
     pub since: Instant,
 }
 
-/// Another node of the realm that is up, for listings.
+/// Another node of the realm that is up, for listings. All numbers count from the moment when it was found to be up
+/// ([`PeerInfo::since`]): one that was gone for a while begins anew.
 #[derive(Debug, Clone)]
 pub struct PeerInfo {
-    /// Who.
-    pub peer: PeerId,
-    /// When it was started: milliseconds of its wall clock.
-    pub epoch: u64,
-    /// Its client listeners, as URLs.
-    pub data: Vec<String>,
-    /// Where the overlay reaches it, as multiaddresses.
-    pub mesh: Vec<String>,
-    /// Where it stands, as its people call it.
-    pub region: String,
-    /// What it can do, as bits of [`sinew_wire::Features`].
-    pub features: u64,
+    /// What it says of itself: who it is, its addresses, where it stands.
+    pub info: NodeInfo,
     /// Version of its published state that it last signed.
     pub version: u64,
     /// Since when it has been known to be up.
@@ -84,8 +75,14 @@ pub struct PeerInfo {
     pub rtt: Option<Duration>,
     /// Patterns that its subscribers listen to.
     pub interest: usize,
-    /// Messages forwarded to it.
-    pub forwarded: u64,
+    /// Messages forwarded to it, each counted once, whatever became of the links in between.
+    pub sent_messages: u64,
+    /// Messages that it forwarded to this node, each counted once.
+    pub received_messages: u64,
+    /// Bytes written to links with it, frames of calls and keep-alives included, handshakes not.
+    pub sent_bytes: u64,
+    /// Bytes of the frames that came over links with it, counted likewise.
+    pub received_bytes: u64,
     /// Messages that wait to be forwarded to it.
     pub queued: usize,
     /// Frames on their way to it, or arrived and not confirmed.

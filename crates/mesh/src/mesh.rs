@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -166,26 +167,24 @@ impl Mesh {
                 let stats = node.remote.stats();
                 let overlay = overlay.get(&node.peer);
                 PeerInfo {
-                    peer: node.peer,
-                    epoch: node.epoch,
-                    data: record.info.data.clone(),
-                    mesh: record.info.mesh.clone(),
-                    region: record.info.region.clone(),
-                    features: record.info.features,
+                    info: record.info.clone(),
                     version: record.version,
                     since: node.since,
                     link: node.link.lock().clone(),
                     overlay: overlay.map(|peer| peer.direct),
                     rtt: node.activity.rtt().or_else(|| overlay.and_then(|peer| peer.rtt)),
                     interest: stats.patterns,
-                    forwarded: stats.forwarded,
+                    sent_messages: stats.forwarded,
+                    received_messages: node.traffic.received_messages.load(Ordering::Relaxed),
+                    sent_bytes: node.traffic.sent_bytes.load(Ordering::Relaxed),
+                    received_bytes: node.traffic.received_bytes.load(Ordering::Relaxed),
                     queued: stats.queued_messages,
                     in_flight: stats.in_flight_frames,
                     dropped: stats.dropped,
                 }
             })
             .collect();
-        peers.sort_unstable_by_key(|peer| peer.peer);
+        peers.sort_unstable_by_key(|peer| peer.info.peer);
         peers
     }
 

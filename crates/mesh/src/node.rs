@@ -31,6 +31,7 @@ pub(crate) struct Node {
     /// The membership has it for gone.
     pub(crate) gone: CancellationToken,
     pub(crate) activity: Activity,
+    pub(crate) traffic: Traffic,
     /// For listings.
     pub(crate) link: Mutex<Option<LinkInfo>>,
     /// What exactly one link with the node may use at a time, and what outlives them all; nothing once the node is gone.
@@ -38,6 +39,14 @@ pub(crate) struct Node {
     /// Sessions that want it, so that one that only looks after what is parked gives it up.
     wanted: AtomicUsize,
     wants: Notify,
+}
+
+/// What went over the links with a node, all of them together. What was forwarded to it is counted by its remote.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
 }
 
 /// What links report of their traffic, read by the pool.
@@ -93,6 +102,7 @@ impl Node {
             calling: Notify::new(),
             gone: CancellationToken::new(),
             activity: Activity::new(now),
+            traffic: Traffic::default(),
             link: Mutex::default(),
             inbound: Arc::new(tokio::sync::Mutex::new(Some(inbound))),
             wanted: AtomicUsize::new(0),

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sinew_link::pool::Closed;
@@ -7,7 +8,7 @@ use sinew_link::{Fill, Lane, LinkError, LinkReader, Probe};
 use sinew_pubsub::Outbox;
 use sinew_rpc::Port;
 use sinew_wire::forward::ForwardHeader;
-use sinew_wire::{Control, Features, Frame, FrameKind, Limit, MeshControl, Refusal};
+use sinew_wire::{Control, Features, Frame, FrameKind, HEADER_LEN, Limit, MeshControl, Refusal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -172,8 +173,12 @@ async fn serve(
     let (active, held) = (Arc::clone(node), Arc::new(Notify::new()));
     let waiting = Arc::clone(&held);
     let wrote = move |wrote| match wrote {
-        Wrote::Sent { calls: 0, .. } => {}
-        Wrote::Sent { .. } => active.activity.touch(Instant::now()),
+        Wrote::Sent { bytes, calls } => {
+            active.traffic.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            if calls > 0 {
+                active.activity.touch(Instant::now());
+            }
+        }
         Wrote::Held => waiting.notify_one(),
     };
     let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), wrote));
@@ -234,6 +239,13 @@ async fn resume(
         Failed::TimedOut(limit) => End::Silent(limit),
         Failed::Link(error) => End::Broken(error),
     })
+}
+
+/// What came with the frames that were read at once.
+#[derive(Debug, Default)]
+struct Taken {
+    messages: u64,
+    bytes: u64,
 }
 
 /// What the reader task of a link has at hand.
@@ -356,9 +368,22 @@ impl Session<'_> {
 
     /// Handles every whole frame that is buffered.
     fn read(&mut self, reader: &mut LinkReader) -> Result<(), End> {
+        let mut taken = Taken::default();
+        let outcome = self.read_frames(reader, &mut taken);
+        // Once for all of them: they are counted by several links' tasks, and read by whoever looks.
+        let traffic = &self.node.traffic;
+        traffic.received_messages.fetch_add(taken.messages, Ordering::Relaxed);
+        traffic.received_bytes.fetch_add(taken.bytes, Ordering::Relaxed);
+        outcome
+    }
+
+    fn read_frames(&mut self, reader: &mut LinkReader, taken: &mut Taken) -> Result<(), End> {
         loop {
             match reader.next_frame() {
-                Ok(Some(frame)) => self.handle(frame)?,
+                Ok(Some(frame)) => {
+                    taken.bytes += (HEADER_LEN + frame.body.len()) as u64;
+                    taken.messages += self.handle(frame)?;
+                }
                 Ok(None) => return Ok(()),
                 Err(LinkError::Frame(error)) => return Err(End::Refused(error.into())),
                 Err(error) => return Err(End::Broken(error)),
@@ -366,27 +391,31 @@ impl Session<'_> {
         }
     }
 
-    fn handle(&mut self, frame: Frame<'_>) -> Result<(), End> {
+    /// Returns how many messages were forwarded with it.
+    fn handle(&mut self, frame: Frame<'_>) -> Result<u64, End> {
         let now = self.heard;
         match frame.kind {
             FrameKind::Forward => {
                 let (header, entries) = ForwardHeader::decode(frame.body).map_err(undecodable)?;
                 self.node.activity.touch(now);
-                self.lease.inbound().forward(header, entries, now).map_err(End::Refused)
+                let messages = u64::from(header.messages);
+                self.lease.inbound().forward(header, entries, now).map_err(End::Refused)?;
+                return Ok(messages);
             }
             FrameKind::Mesh => {
                 let control = MeshControl::decode(frame.body).map_err(undecodable)?;
-                self.lease.inbound().control(control, now).map_err(End::Refused)
+                self.lease.inbound().control(control, now).map_err(End::Refused)?;
             }
-            FrameKind::Control => self.control(frame.body, now),
+            FrameKind::Control => self.control(frame.body, now)?,
             FrameKind::Call => {
                 self.node.activity.touch(now);
-                self.port.frame(frame.body, now).map_err(End::Refused)
+                self.port.frame(frame.body, now).map_err(End::Refused)?;
             }
             FrameKind::Publish | FrameKind::Deliver => {
-                Err(violation("a node neither publishes nor delivers to another"))
+                return Err(violation("a node neither publishes nor delivers to another"));
             }
         }
+        Ok(0)
     }
 
     fn control(&mut self, body: &[u8], now: Instant) -> Result<(), End> {

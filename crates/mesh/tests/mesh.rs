@@ -24,11 +24,20 @@ async fn a_message_reaches_the_subscriber_on_another_node_and_no_node_without_on
     assert_eq!(subscriber.payload(1).await, "again");
 
     let peer = publishing.sees(&listening).expect("it is up");
-    assert_eq!((peer.interest, peer.dropped, peer.region.as_str()), (1, 0, "test"));
-    assert_eq!(peer.forwarded, 2);
+    assert_eq!((peer.interest, peer.dropped, peer.info.region.as_str()), (1, 0, "test"));
+    assert_eq!((peer.sent_messages, peer.received_messages), (2, 0));
+    assert!(peer.sent_bytes > "helloagain".len() as u64, "the link carried them: {}", peer.sent_bytes);
     assert_eq!(peer.link.expect("it was needed").path, Path::Quic, "the first of its addresses");
     let peer = publishing.sees(&idle).expect("it is up");
-    assert_eq!((peer.forwarded, peer.link), (0, None), "nobody there listens");
+    assert_eq!((peer.sent_messages, peer.sent_bytes, peer.link), (0, 0, None), "nobody there listens");
+    // What one has sent and what the other has taken are the same, message for message and byte for byte, whatever the
+    // two links' ends still say to each other meanwhile.
+    let is_same = || {
+        let (sent, taken) = (publishing.sees(&listening), listening.sees(&publishing));
+        let (sent, taken) = (sent.expect("it is up"), taken.expect("it is up"));
+        (taken.received_messages, taken.sent_messages) == (2, 0) && sent.sent_bytes == taken.received_bytes
+    };
+    eventually("both count the same", is_same).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "every test file takes what it needs")]
 
 mod client;
+mod gate;
 mod proxy;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use sinew_wire::{Control, Hello, PeerId};
 use tokio::task::JoinHandle;
 
 pub(crate) use self::client::{Client, Seen};
+pub(crate) use self::gate::Gate;
 pub(crate) use self::proxy::Proxy;
 
 /// Longer than anything should take; a test that waits so long has failed.
@@ -35,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) schemes: &'static [&'static str],
     /// Others are told the address of a proxy instead of the real one.
     pub(crate) proxied: bool,
+    /// The same of a gate before each QUIC listener, closed at first.
+    pub(crate) gated: bool,
 }
 
 pub(crate) struct Node {
@@ -51,6 +55,7 @@ pub(crate) struct Node {
     /// Where its listeners really are.
     pub(crate) listening: Vec<Address>,
     pub(crate) proxies: Vec<Proxy>,
+    pub(crate) gates: Vec<Gate>,
     accepting: Vec<JoinHandle<()>>,
 }
 
@@ -83,7 +88,7 @@ impl Setup {
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             ..OverlayConfig::default()
         };
-        Self { identity: Identity::generate(), mesh, overlay, schemes: &["quic", "tls"], proxied: false }
+        Self { identity: Identity::generate(), mesh, overlay, schemes: &["quic", "tls"], proxied: false, gated: false }
     }
 
     /// Knows these nodes from the start.
@@ -98,7 +103,7 @@ impl Setup {
     }
 
     pub(crate) async fn start(self) -> Node {
-        let Self { identity, mesh: config, overlay, schemes, proxied } = self;
+        let Self { identity, mesh: config, overlay, schemes, proxied, gated } = self;
         let Started { overlay, events, asks } = Overlay::start(&identity, overlay).await.expect("the overlay starts");
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
@@ -111,7 +116,7 @@ impl Setup {
         let (discovery, changes) =
             Discovery::start(discovery, peer, Some(overlay.clone()), Some(asks), metrics.clone());
         let link = LinkConfig::default();
-        let (mut listeners, mut proxies, mut data) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut listeners, mut proxies, mut gates, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for scheme in schemes {
             let address = format!("{scheme}://127.0.0.1:0").parse().expect("an address");
             let listener = Listener::bind(&address, &identity, &link).await.expect("a free port");
@@ -119,6 +124,10 @@ impl Setup {
                 let proxy = Proxy::start(&listener.address()).await;
                 data.push(proxy.address.to_string());
                 proxies.push(proxy);
+            } else if gated && *scheme == "quic" {
+                let gate = Gate::start(&listener.address()).await;
+                data.push(gate.address.to_string());
+                gates.push(gate);
             } else {
                 data.push(listener.address().to_string());
             }
@@ -164,6 +173,7 @@ impl Setup {
             registry,
             listening,
             proxies,
+            gates,
             accepting,
         }
     }
@@ -213,7 +223,7 @@ impl Node {
 
     /// What it knows of another one.
     pub(crate) fn sees(&self, other: &Self) -> Option<PeerInfo> {
-        self.mesh.peers().into_iter().find(|peer| peer.peer == other.peer())
+        self.mesh.peers().into_iter().find(|peer| peer.info.peer == other.peer())
     }
 
     /// Waits until it knows so many others.
