@@ -44,7 +44,8 @@ pub struct MeshConfig {
     pub call_queue: usize,
     /// The same for a link with nothing on its way: it is asked after this time, and lost after twice of it. Default 15 s.
     pub keep_alive: Duration,
-    /// How often a better path is looked for while a link runs over the overlay. Default 30 s.
+    /// How often a better path is looked for while a link runs over the overlay, or over TLS though the peer has a QUIC
+    /// address; of the latter ever more seldom, up to 16 times as long. Default 30 s.
     pub upgrade_interval: Duration,
     /// Decides about jitter; of two nodes with the same seed nothing worse comes than dialling at the same time.
     pub seed: u64,

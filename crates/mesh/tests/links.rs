@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sinew_link::pool::Closed;
 use sinew_mesh::Path;
 use sinew_wire::Policy;
-use support::{Client, Node, PATIENCE, Seen, Setup, eventually, nodes, realm};
+use support::{Client, Gate, Node, PATIENCE, Seen, Setup, eventually, nodes, realm};
 
 /// Publishes numbers, as runs of one, two or three messages.
 async fn publish_numbers(publisher: &mut Client, topic: &str, count: u32) {
@@ -267,6 +267,42 @@ async fn a_better_path_takes_the_place_of_the_overlay_without_a_gap() {
     };
     tokio::join!(publishing, expect_numbers(&mut subscriber, 1, MESSAGES));
     assert_eq!(one.mesh.pool().await.counters.closed(Closed::Lost), 0);
+}
+
+/// Where datagrams do not pass, or just the first ones got lost, links are made over TLS. They are not to stay there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quic_takes_the_place_of_tls_without_a_gap_once_datagrams_pass() {
+    const MESSAGES: u32 = 3_000;
+    let [one, other] = nodes(|setup| {
+        setup.gated = true;
+        setup.mesh.stagger = Duration::from_millis(50);
+        setup.mesh.upgrade_interval = Duration::from_millis(100);
+    })
+    .await;
+    let mut subscriber = other.client(1);
+    subscriber.subscribe(1, "a", Policy::Block);
+    other.settled(1).await;
+    let mut publisher = one.client(1);
+    let path = || one.sees(&other).and_then(|peer| peer.link).map(|link| link.path);
+    let publishing = async {
+        for n in 0..MESSAGES {
+            publisher.publish("a", &[&n.to_string()]).await;
+            if n == MESSAGES / 3 {
+                eventually("TLS carries it", || path() == Some(Path::Tls)).await;
+                one.gates.iter().chain(&other.gates).for_each(Gate::open);
+            }
+            if n == MESSAGES * 2 / 3 {
+                eventually("the better path is found", || path() == Some(Path::Quic)).await;
+            }
+            if n % 50 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    tokio::join!(publishing, expect_numbers(&mut subscriber, 1, MESSAGES));
+    assert_eq!(one.mesh.pool().await.counters.closed(Closed::Lost), 0);
+    let taken = other.sees(&one).expect("it is up").received_messages;
+    assert_eq!(taken, u64::from(MESSAGES), "each was counted once, over both links");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

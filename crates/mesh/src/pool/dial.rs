@@ -51,7 +51,10 @@ pub(super) async fn run(context: Arc<Context>, node: Arc<Node>, dial: u64, goal:
 /// The first link that comes about: over the addresses of the record, or, where those don't work soon, over the overlay.
 async fn connect(context: &Context, node: &Node, goal: Goal) -> Option<Link> {
     let config = &context.config;
-    let addresses = addresses(&node.record.load().info.data);
+    let mut addresses = addresses(&node.record.load().info.data);
+    if goal == Goal::BetterThan(Path::Tls) {
+        addresses.retain(is_quic);
+    }
     let may_overlay = match goal {
         Goal::Any => true,
         Goal::BetterThan(Path::Relayed) => context.is_direct(&node.peer),
@@ -94,10 +97,18 @@ async fn connect(context: &Context, node: &Node, goal: Goal) -> Option<Link> {
 /// What can be dialled, QUIC before TLS. Unix sockets are of another host, or of no use.
 fn addresses(texts: &[String]) -> Vec<Address> {
     let parsed = texts.iter().take(MAX_ADDRESSES).filter_map(|text| text.parse().ok());
-    let (mut quic, other): (Vec<Address>, Vec<Address>) =
-        parsed.partition(|address| matches!(address, Address::Quic { .. }));
+    let (mut quic, other): (Vec<Address>, Vec<Address>) = parsed.partition(is_quic);
     quic.extend(other.into_iter().filter(|address| matches!(address, Address::Tls { .. })));
     quic
+}
+
+const fn is_quic(address: &Address) -> bool {
+    matches!(address, Address::Quic { .. })
+}
+
+/// Whether there is an address of the node that its QUIC listener may be reached at.
+pub(super) fn has_quic(node: &Node) -> bool {
+    addresses(&node.record.load().info.data).first().is_some_and(is_quic)
 }
 
 /// Our hello and the peer's answer; then the pool has the last word.

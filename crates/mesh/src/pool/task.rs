@@ -27,6 +27,12 @@ const FULL: Duration = Duration::from_millis(100);
 /// How often it is looked whether a link could run over a better path.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Better paths that are looked for at once: dials that somebody waits for come first.
+const MAX_UPGRADES: usize = 8;
+
+/// How often the interval between two tries doubles where UDP is what fails: a firewall seldom changes its mind.
+const MAX_DOUBLINGS: u32 = 4;
+
 /// What the pool knows of one node.
 struct Slot {
     node: Arc<Node>,
@@ -36,8 +42,29 @@ struct Slot {
     round: u64,
     /// It is under way.
     waiting: bool,
-    /// When a better path is looked for.
+    /// When a better path is looked for, and how often that was in vain.
     upgrade: Instant,
+    in_vain: u32,
+}
+
+impl Slot {
+    fn new(node: Arc<Node>) -> Self {
+        Self { node, dial: None, link: None, round: 0, waiting: false, upgrade: Instant::now(), in_vain: 0 }
+    }
+
+    /// The path of its link, if it is time to look for a better one.
+    fn wants_better(&self, now: Instant) -> Option<Path> {
+        let up = self.link.as_ref()?;
+        let may_be = match up.info.path {
+            Path::Quic => false,
+            Path::Tls => dial::has_quic(&self.node) && !self.node.has_calls(),
+            Path::Overlay | Path::Relayed => true,
+        };
+        let due = self.dial.is_none()
+            && self.upgrade <= now
+            && now.saturating_duration_since(up.info.since) >= rules::SIMULTANEOUS;
+        (may_be && due).then_some(up.info.path)
+    }
 }
 
 struct Dialling {
@@ -114,10 +141,7 @@ impl Task {
                 self.give(peer, answer, admitted);
             }
             Ask::Reached { peer, dial, answer } => {
-                if let Some(dialling) = self.dialling(peer, dial) {
-                    dialling.said_hello = true;
-                    let _given_up = answer.send(());
-                }
+                self.reached(peer, dial, answer);
             }
             Ask::Accepted { peer, dial, link, answer } => {
                 let admitted = if self.dialling(peer, dial).is_some() {
@@ -147,6 +171,22 @@ impl Task {
         if let Err(Ok(Admission { link, .. })) = answer.send(admitted) {
             self.ended(peer, link, Closed::Lost);
         }
+    }
+
+    /// A dial asks whether it may say hello. With the hello the link that there is ends.
+    fn reached(&mut self, peer: PeerId, dial: u64, answer: oneshot::Sender<()>) {
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        let has_calls = slot.node.has_calls();
+        let Some(dialling) = slot.dial.as_mut().filter(|dialling| dialling.number == dial) else { return };
+        if dialling.goal == Goal::BetterThan(Path::Tls) && has_calls {
+            // They would end with it, and the way they go is not so bad.
+            dialling.given_up.cancel();
+            slot.dial = None;
+            slot.upgrade = Instant::now() + self.context.config.upgrade_interval;
+            return;
+        }
+        dialling.said_hello = true;
+        let _given_up = answer.send(());
     }
 
     fn hello(&mut self, peer: PeerId, epoch: u64, link: LinkInfo) -> Result<Admission, Refusal> {
@@ -194,6 +234,7 @@ impl Task {
         // Not both sides at once.
         let patience = if info.dialled { rules::SIMULTANEOUS * 2 } else { rules::SIMULTANEOUS * 4 };
         slot.upgrade = Instant::now() + patience.min(interval);
+        slot.in_vain = 0;
         slot.link = Some(Up { id: admitted.link, close: close.clone(), info });
         Ok(Admission { link: admitted.link, close })
     }
@@ -236,7 +277,9 @@ impl Task {
         let slot = self.slots.get_mut(&peer).expect("it has the dial");
         let goal = slot.dial.take().map(|dialling| dialling.goal);
         if goal != Some(Goal::Any) {
-            slot.upgrade = now + self.context.config.upgrade_interval;
+            let doubled = if goal == Some(Goal::BetterThan(Path::Tls)) { slot.in_vain.min(MAX_DOUBLINGS) } else { 0 };
+            slot.upgrade = now + self.context.config.upgrade_interval * 2u32.pow(doubled);
+            slot.in_vain += 1;
             return;
         }
         let next = match failure {
@@ -364,8 +407,7 @@ impl Task {
             self.forget(peer);
             if let Some(node) = node {
                 self.table.forgive(&peer);
-                let upgrade = Instant::now();
-                self.slots.insert(peer, Slot { node, dial: None, link: None, round: 0, waiting: false, upgrade });
+                self.slots.insert(peer, Slot::new(node));
                 self.arm(peer, None);
             }
         }
@@ -392,17 +434,13 @@ impl Task {
         }
     }
 
-    /// Looks for better paths in place of those over the overlay.
+    /// Looks for better paths in place of those over the overlay or over TCP.
     fn upgrade(&mut self) {
         let now = Instant::now();
-        let is_due = |slot: &Slot| {
-            let slow = slot.link.as_ref().filter(|up| matches!(up.info.path, Path::Overlay | Path::Relayed))?;
-            let due = slot.dial.is_none() && slot.upgrade <= now;
-            (due && now.saturating_duration_since(slow.info.since) >= rules::SIMULTANEOUS).then_some(slow.info.path)
-        };
-        let due: Vec<(PeerId, Path)> =
-            self.slots.iter().filter_map(|(peer, slot)| Some((*peer, is_due(slot)?))).collect();
-        for (peer, path) in due {
+        let is_upgrade = |slot: &&Slot| slot.dial.as_ref().is_some_and(|dialling| dialling.goal != Goal::Any);
+        let room = MAX_UPGRADES.saturating_sub(self.slots.values().filter(is_upgrade).count());
+        let due = self.slots.iter().filter_map(|(peer, slot)| Some((*peer, slot.wants_better(now)?)));
+        for (peer, path) in due.take(room).collect::<Vec<_>>() {
             if !self.draining {
                 self.dial(peer, Goal::BetterThan(path));
             }
