@@ -90,6 +90,11 @@ pub(crate) fn is_local_only(address: &Multiaddr) -> bool {
     }
 }
 
+/// Over QUIC; a relayed one, if the way to the relay is.
+pub(crate) fn is_quic(address: &Multiaddr) -> bool {
+    matches!(address.iter().nth(2), Some(Protocol::QuicV1))
+}
+
 /// The socket of a QUIC address.
 pub(crate) fn quic_socket(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
@@ -152,7 +157,8 @@ mod tests {
     fn parts() {
         let relayed = parse(&format!("/ip4/10.0.0.1/tcp/1/p2p/{ID}/p2p-circuit")).unwrap();
         assert_eq!(relay_of(&relayed), Some(ID.parse().unwrap()));
-        assert!(is_relayed(&relayed));
+        assert!(is_relayed(&relayed) && !is_quic(&relayed));
+        assert!(is_quic(&parse("/ip4/10.0.0.1/udp/1/quic-v1").unwrap()));
         let (bare, peer) = split_peer(parse(&format!("/dns4/node/tcp/1/p2p/{ID}")).unwrap());
         assert_eq!((bare.to_string().as_str(), peer), ("/dns4/node/tcp/1", Some(ID.parse().unwrap())));
         assert!(has_name(&bare) && relay_of(&bare).is_none());

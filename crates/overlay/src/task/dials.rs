@@ -12,7 +12,7 @@ use super::{Task, meter};
 use crate::backoff::jittered;
 use crate::{address, peer_id};
 
-/// When the direct addresses of a peer behind a relay are tried at first; the time doubles.
+/// When the better addresses of a peer behind a relay, or connected over TCP, are tried at first; the time doubles.
 const STRAIGHTEN: Duration = Duration::from_secs(10);
 
 /// How seldom it gets.
@@ -117,19 +117,20 @@ impl Task {
         self.give_up(peer);
     }
 
-    /// Tries direct addresses of peers that are connected through a relay only. (Holes are punched when such a connection is
-    /// made; this is for what changed since.)
+    /// Tries direct addresses of peers that are connected through a relay only (holes are punched when such a connection is
+    /// made; this is for what changed since), and those over QUIC of peers that are connected over TCP only.
     pub(super) fn straighten(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
-            if !peer.is_member() || peer.is_direct() || peer.straighten.1 > now {
+            if !peer.is_member() || peer.is_straight() || peer.straighten.1 > now {
                 continue;
             }
-            let (times, _) = peer.straighten;
+            let ((times, _), direct) = (peer.straighten, peer.is_direct());
+            let is_better = |one: &Multiaddr| !address::is_relayed(one) && (!direct || address::is_quic(one));
             peer.straighten = (times.saturating_add(1), now + jittered(STRAIGHTEN, times, STRAIGHTEN_SELDOM));
             let known = self.shared.book.lock().get(&peer.id).to_vec();
-            let direct: Vec<Multiaddr> = known.into_iter().filter(|one| !address::is_relayed(one)).collect();
-            if times > 0 && !direct.is_empty() {
-                let options = DialOpts::peer_id(peer.theirs).condition(PeerCondition::NotDialing).addresses(direct);
+            let better: Vec<Multiaddr> = known.into_iter().filter(is_better).collect();
+            if times > 0 && !better.is_empty() {
+                let options = DialOpts::peer_id(peer.theirs).condition(PeerCondition::NotDialing).addresses(better);
                 if self.swarm.dial(options.build()).is_ok() {
                     meter!(self, dials);
                 }

@@ -70,6 +70,8 @@ pub(super) struct Connection {
     /// The relay it leads through. Nothing for a direct one.
     pub(super) relay: Option<Theirs>,
     pub(super) relayed: bool,
+    /// Over QUIC; a relayed one, if it is so to the relay.
+    pub(super) quic: bool,
     /// We dialled it.
     pub(super) dialled: bool,
     pub(super) opened: Instant,
@@ -99,9 +101,10 @@ impl Connection {
         };
         Self {
             id,
-            remote,
             relay: address::relay_of(through),
             relayed: point.is_relayed(),
+            quic: address::is_quic(&remote),
+            remote,
             dialled: point.is_dialer(),
             opened: now,
             heard: now,
@@ -175,14 +178,20 @@ impl Peer {
         self.connections.iter().any(|connection| !connection.relayed)
     }
 
-    /// The connection to use. Both sides come to the same one where both have a direct one: that which the smaller id dialled,
-    /// and of several the oldest.
+    /// There is no better path than the one it has.
+    pub(super) fn is_straight(&self) -> bool {
+        self.connections.iter().any(|connection| !connection.relayed && connection.quic)
+    }
+
+    /// The connection to use. Both sides come to the same one where both have a direct one: over QUIC rather than TCP, which
+    /// stands still for seconds where packets get lost, until a living peer is taken for dead; then that which the smaller
+    /// id dialled, and of several the oldest.
     pub(super) fn best(&self, own: PeerId) -> Option<&Connection> {
         let smaller_dials = own < self.id;
         self.connections
             .iter()
             .filter(|connection| !connection.closing)
-            .min_by_key(|connection| (connection.relayed, connection.dialled != smaller_dials, connection.opened))
+            .min_by_key(|one| (one.relayed, !one.quic, one.dialled != smaller_dials, one.opened))
             .or_else(|| self.connections.first())
     }
 
@@ -213,5 +222,52 @@ impl Peer {
     /// Nothing of ours needs it.
     pub(super) fn is_unwanted(&self) -> bool {
         self.waiting.is_empty() && self.lane.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::PortUse;
+
+    use super::*;
+
+    const QUIC: &str = "/ip4/10.0.0.1/udp/4500/quic-v1";
+    const TCP: &str = "/ip4/10.0.0.1/tcp/4500";
+
+    fn peer(byte: u8) -> Peer {
+        Peer::new(PeerId::from_public_key([byte; 32]), Instant::now())
+    }
+
+    /// A connection as one end sees it.
+    fn connection(number: usize, address: &str, dialled: bool, now: Instant) -> Connection {
+        let address: Multiaddr = address.parse().unwrap();
+        let point = if dialled {
+            ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::Reuse }
+        } else {
+            ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address }
+        };
+        Connection::new(ConnectionId::new_unchecked(number), &point, now)
+    }
+
+    /// Whoever dialled what, and in whichever order it came about: where there is a way over QUIC, both ends take one, and
+    /// the same.
+    #[test]
+    fn both_ends_use_the_same_connection_and_quic_before_tcp() {
+        let now = Instant::now();
+        for dialled in 0..16u8 {
+            let (mut here, mut there) = (peer(2), peer(1));
+            let addresses = [TCP, QUIC, TCP, QUIC];
+            for (number, address) in addresses.into_iter().enumerate() {
+                let (ours, at) = (dialled & (1 << number) != 0, now + Duration::from_secs(number as u64));
+                here.connections.push(connection(number, address, ours, at));
+                there.connections.push(connection(number, address, !ours, at));
+            }
+            let (ours, theirs) = (here.best(there.id).unwrap(), there.best(here.id).unwrap());
+            assert_eq!(ours.id, theirs.id, "{dialled:04b}");
+            assert!(ours.quic && here.is_straight(), "{dialled:04b}");
+            here.connections.retain(|connection| !connection.quic);
+            assert!(!here.is_straight() && here.is_direct() && here.best(there.id).is_some());
+        }
     }
 }
