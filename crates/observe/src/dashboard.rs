@@ -32,6 +32,7 @@ const HEADERS: [(HeaderName, &str); 3] = [
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const ICON: &str = "image/svg+xml";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 struct File {
@@ -49,6 +50,25 @@ macro_rules! files {
 static FILES: &[File] = &files![
     HTML "index.html",
     CSS "style.css",
+    CSS "topology.css",
+    ICON "favicon.svg",
+    SCRIPT "js/alarms.js",
+    SCRIPT "js/boot.js",
+    SCRIPT "js/charts.js",
+    SCRIPT "js/detail.js",
+    SCRIPT "js/dom.js",
+    SCRIPT "js/events.js",
+    SCRIPT "js/feed.js",
+    SCRIPT "js/figures.js",
+    SCRIPT "js/format.js",
+    SCRIPT "js/history.js",
+    SCRIPT "js/keys.js",
+    SCRIPT "js/layout.js",
+    SCRIPT "js/main.js",
+    SCRIPT "js/panels.js",
+    SCRIPT "js/tables.js",
+    SCRIPT "js/theme.js",
+    SCRIPT "js/topology.js",
     SCRIPT "vendor/uplot/uPlot.iife.min.js",
     CSS "vendor/uplot/uPlot.min.css",
 ];
