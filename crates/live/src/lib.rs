@@ -11,9 +11,19 @@
 mod aggregate;
 mod batcher;
 pub mod frame;
+mod nodes;
 mod ring;
+mod sample;
+mod seen;
+mod sketch;
+mod sources;
+mod windows;
 
-pub use aggregate::{Aggregate, Local};
+pub use aggregate::{Aggregate, Load, Local};
 pub use batcher::{Batcher, Routed};
 pub use frame::Frame;
+pub use nodes::MAX_NODES;
 pub use ring::{Ring, Taken};
+pub use seen::{MAX_RANGES, REMEMBERED};
+pub use sketch::{Packed, Sketch};
+pub use windows::MAX_KEYS;
