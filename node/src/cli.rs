@@ -3,6 +3,7 @@
 mod calls;
 mod operate;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -336,6 +337,32 @@ pub(crate) struct Admin {
     /// Admin server of the node
     #[arg(long, env = "SINEW_ADMIN", hide_env = true, value_name = "HOST:PORT", default_value = "127.0.0.1:4600")]
     pub(crate) admin: String,
+    /// Its admin token; not needed on its host
+    #[arg(long, env = "SINEW_ADMIN_TOKEN", hide_env = true, value_name = "TOKEN")]
+    pub(crate) admin_token: Option<Token>,
+}
+
+/// What opens an admin server to others. Never printed.
+#[derive(Clone)]
+pub(crate) struct Token(String);
+
+impl Token {
+    /// To be sent, not shown.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 #[derive(Debug, Args)]

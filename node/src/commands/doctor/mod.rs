@@ -85,7 +85,7 @@ async fn ask(address: SocketAddr, limit: Duration, lines: &mut Vec<Line>) -> Opt
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
         _ => address,
     };
-    let admin = Admin { admin: here.to_string() };
+    let admin = Admin { admin: here.to_string(), admin_token: None };
     let asked = async {
         let ready = admin::get(&admin, "/readyz", limit).await?;
         let status = admin::view(&admin, "/api/v1/node", limit).await?;
