@@ -6,7 +6,7 @@ const MARGIN_Y = 46;
 
 /** Nodes of one region stand together. */
 export function inOrder(nodes) {
-  return nodes.toSorted((a, b) => (a.region ?? '').localeCompare(b.region ?? '', 'en') || (a.node < b.node ? -1 : 1));
+  return [...nodes].sort((a, b) => (a.region ?? '').localeCompare(b.region ?? '', 'en') || (a.node < b.node ? -1 : 1));
 }
 
 /** Places by node: `{ x, y, side, below }`; `side` is -1, 0 or 1 for names left of, centred at, right of the node. */

@@ -56,6 +56,8 @@ function draw() {
   charts.draw(history, secs);
   panels(frame, secs);
   alarmStrip(alarms);
+  const critical = alarms.filter((alarm) => alarm.level === 'critical').length;
+  document.title = critical > 0 ? `(${critical}) Sinew live view` : 'Sinew live view';
   events.show();
 }
 

@@ -12,6 +12,9 @@ const HINT = 'Dots go with the messages. A ring marks the node asked. Point at a
 /** Most directions drawn with traffic; all links are drawn as plain lines. */
 const FLOWS = 120;
 const HEIGHT = 360;
+/** Steps of the dots until they are where they were: the largest distance of two of them, in pixels. */
+const STEPS = 28;
+const STEP_MS = 100;
 
 /** `show(frame)` draws; `onChoose(node or null)` is told which node is looked at. */
 export function makeTopology(onChoose) {
@@ -31,6 +34,7 @@ export function makeTopology(onChoose) {
       (group, node) => updateNode(group, node, view),
     ),
   };
+  flow(layers[1]);
   const show = (frame) => {
     view.frame = frame;
     draw(view, parts);
@@ -40,6 +44,20 @@ export function makeTopology(onChoose) {
   }).observe(canvas);
   canvas.addEventListener('keydown', (event) => steer(event, view, look));
   return show;
+}
+
+/**
+ * Moves the dots, ten steps a second. A clock of its own and not an animation: the browser would go over the whole page
+ * sixty times a second for it.
+ */
+function flow(layer) {
+  const still = matchMedia('(prefers-reduced-motion: reduce)');
+  let step = 0;
+  setInterval(() => {
+    if (still.matches || document.hidden || layer.childElementCount === 0) return;
+    step = (step + 1) % STEPS;
+    layer.style.setProperty('--flow', step);
+  }, STEP_MS);
 }
 
 function draw(view, { lines, flows, hits, nodes }) {
@@ -146,7 +164,7 @@ function updateNode(group, node, view) {
   set(group, 'data-node', node.node);
   set(group, 'data-mark', state.mark);
   set(group, 'data-state', node.state);
-  set(group, 'aria-label', `Node ${short(node.node)}${node.region ? `, region ${node.region}` : ''}: ${state.text}`);
+  set(group, 'aria-label', `${node.region || ''} ${short(node.node)}: ${state.text}`.trim());
   set(group, 'aria-pressed', view.chosen === node.node);
   set(group, 'tabindex', view.tab === node.node ? 0 : -1);
   group.classList.toggle('asked', node.node === view.frame.node);
