@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use sinew_system_tests::Network;
-use sinew_tests::{Cluster, Flow, Listener, Node, Site, chatter, join, matches};
+use sinew_tests::{Cluster, Flow, Listener, Node, Running, Site, chatter, join, matches};
 
 /// How long after healing everything must be as before.
 const CONVERGED: Duration = Duration::from_secs(5);
@@ -200,14 +200,65 @@ async fn level_acked_loses_nothing_where_every_fifth_packet_is_lost() -> Result<
     let sites = network.hosts(2)?;
     let cluster = Cluster::at(&sites, &["--set", "link.segmentation_offload=false"]).await?;
     cluster.join().await?;
-    let [first, second] = &cluster.nodes[..] else { anyhow::bail!("two nodes") };
     network.lose(&sites, 20)?;
-    let count = 2_000;
-    let flow = Flow::start(first, second, "lossy", count, 200, "acked").await?;
-    let sent = flow.whole().await?;
-    ensure!(sent["delivered"] == count && sent["dropped"] == 0 && sent["unknown"] == 0, "{sent}");
-    let lost = sites.iter().map(|site: &Site| network.lost(site)).sum::<Result<u64>>()?;
+    everything_arrives(&network, &sites, &cluster).await
+}
+
+/// The same where TCP is all there is, for links and for the overlay. Its pauses double with every try that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn level_acked_loses_nothing_over_tcp_alone_where_every_tenth_packet_is_lost() -> Result<()> {
+    let mut network = Network::new()?;
+    let sites = network.hosts(2)?;
+    network.only_tcp(&sites)?;
+    let cluster = Cluster::at(&sites, &[]).await?;
+    cluster.join().await?;
+    network.lose(&sites, 10)?;
+    everything_arrives(&network, &sites, &cluster).await
+}
+
+/// Publishes for ten seconds from the first node to the second, and fails unless every message came once, in order, the
+/// publisher was told so of each, and neither node was taken for gone meanwhile.
+async fn everything_arrives(network: &Network, sites: &[Site], cluster: &Cluster) -> Result<()> {
+    const COUNT: u64 = 2_000;
+    let [first, second] = &cluster.nodes[..] else { anyhow::bail!("two nodes") };
+    // Not `bench sub`: it takes two seconds of silence for the end, and TCP may be silent for longer.
+    let listener = Listener::start(second, "lossy", &["--policy", "block"]).await?;
+    let (count, server) = (COUNT.to_string(), first.url("unix"));
+    let pace = ["--rate", "200", "--level", "acked", "--size", "128", "--timeout", "30s", "--json", "--quiet"];
+    let publisher = [&["bench", "pub", "lossy", "--server", &server, "--count", &count][..], &pace].concat();
+    let mut publisher = Running::start(&publisher)?;
+    let (sent, lasting) = tokio::join!(publisher.json(), stays_up(cluster, &listener, COUNT));
+    let (sent, ()) = (sent?, lasting?);
+    ensure!(sent["delivered"] == COUNT && sent["dropped"] == 0 && sent["unknown"] == 0, "{sent}");
+    ensure!(listener.gaps()? == 0 && listener.missed() == 0, "messages are missing");
+    ensure!(listener.heard().len() as u64 == COUNT, "{} messages came, {COUNT} were sent", listener.heard().len());
+    let lost = sites.iter().map(|site| network.lost(site)).sum::<Result<u64>>()?;
     println!("{lost} packets were lost on the way, and no message");
     ensure!(lost > 100, "only {lost} packets were lost: this shows nothing");
     Ok(())
+}
+
+/// Waits until so many messages have come. Fails when one of the nodes is taken for gone by the other meanwhile.
+async fn stays_up(cluster: &Cluster, listener: &Listener, count: u64) -> Result<()> {
+    let mut since = Vec::new();
+    for node in &cluster.nodes {
+        since.push(up_for(node).await?);
+    }
+    let watched = Instant::now();
+    listener.hears("all messages", |all| all.len() as u64 >= count).await?;
+    for (node, before) in cluster.nodes.iter().zip(since) {
+        let (now, lasted) = (up_for(node).await?, watched.elapsed().as_secs());
+        // It counts whole seconds, and begins anew with each time that the other comes back.
+        ensure!(now + 2 >= before + lasted, "{} took the other for gone: up for {now} s of {lasted} s", node.id());
+    }
+    Ok(())
+}
+
+/// For how many seconds the one other node is up, as this one sees it.
+async fn up_for(node: &Node) -> Result<u64> {
+    let peers = node.api("/api/v1/peers").await?;
+    let [peer] = peers.as_array().context("an array of peers")?.as_slice() else {
+        anyhow::bail!("{} has not one peer but {peers}", node.id());
+    };
+    peer["since_seconds"].as_u64().context("since_seconds")
 }

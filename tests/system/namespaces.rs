@@ -138,6 +138,11 @@ impl Network {
         hosts.iter().try_for_each(|host| nft(name_of(host)?, &rule))
     }
 
+    /// From now on these hosts hear nothing but TCP, as behind many a firewall.
+    pub fn only_tcp(&self, hosts: &[Site]) -> Result<()> {
+        hosts.iter().try_for_each(|host| nft(name_of(host)?, "insert rule inet sinew loss meta l4proto udp drop"))
+    }
+
     /// Packets lost at a host so far, on purpose.
     pub fn lost(&self, host: &Site) -> Result<u64> {
         let rules = run(Command::new("ip").args([
