@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use sinew_node::{Address, parse_duration, parse_size};
 
 pub(crate) use calls::{BenchCall, BenchServe, Call, Serve, Strategy};
-pub(crate) use operate::{Check, Doctor, Man};
+pub(crate) use operate::{Check, Doctor, Man, Top};
 
 const AFTER_HELP: &str = "\
 Every flag has an environment variable: SINEW_ and its name (--data-dir is SINEW_DATA_DIR). A flag beats the \
@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Peers(Peers),
     /// Show the topics published lately, with how many listen
     Topics(Topics),
+    /// Watch the realm live in the terminal
+    Top(Top),
     /// Find and announce services
     #[command(subcommand)]
     Svc(Svc),

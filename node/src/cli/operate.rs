@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use sinew_node::parse_duration;
 
@@ -127,6 +128,25 @@ Examples:
 pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) node: NodeFlags,
+}
+
+const TOP_HELP: &str = "\
+Nodes, topics, procedures, slow subscribers, queues and events of the whole realm, as the node that is asked sees them, twice \
+a second; press ? for the keys. It connects again by itself. NO_COLOR switches the colours off.
+
+Examples:
+  sinew top
+  sinew top --admin 10.0.0.5:4600 --admin-token \"$TOKEN\"
+  sinew top --once --json | jq '.nodes[] | select(.state == \"lost\") | .node'";
+
+#[derive(Debug, Args)]
+#[command(after_help = TOP_HELP)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Print one look with rates, which takes about a second, and end
+    #[arg(long, env = "SINEW_ONCE", hide_env = true, value_parser = FalseyValueParser::new())]
+    pub(crate) once: bool,
 }
 
 const MAN_HELP: &str = "\

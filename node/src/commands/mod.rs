@@ -19,6 +19,7 @@ mod services;
 mod signals;
 mod subscribe;
 mod table;
+mod top;
 mod topics;
 mod up;
 mod version;
@@ -58,6 +59,7 @@ pub(crate) fn run(cli: Cli, matches: &ArgMatches, output: Output) -> anyhow::Res
         Command::Doctor(doctor) => block_on(doctor::run(doctor, common, matches, output)),
         Command::Peers(peers) => block_on(peers::run(peers, common, output)),
         Command::Topics(topics) => block_on(topics::run(topics, common, output)),
+        Command::Top(top) => block_on(top::run(top, common, output)),
         Command::Svc(command) => block_on(services::run(command, common, output)),
         Command::Key(command) => key::run(&command, &common, output),
         Command::Up(_) | Command::Completions { .. } | Command::Man(_) | Command::Version | Command::Config(_) => {

@@ -1,6 +1,8 @@
 //! Asks the admin server of a node: for a page, or for the live frames.
 
 mod http;
+mod live;
+mod sse;
 
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use anyhow::{Context, bail};
 use http_body_util::BodyExt;
 use serde_json::Value;
 
+pub(crate) use self::live::Live;
 use crate::cli::Admin;
 use crate::exit::{Code, failure};
 
