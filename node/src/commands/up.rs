@@ -17,11 +17,12 @@ use crate::output::Output;
 
 pub(crate) fn run(up: &Up, common: &Common, matches: &ArgMatches, output: Output) -> anyhow::Result<Code> {
     let config = config::load(&up.node, matches)?.config;
-    logging::node(common, &config.log)?;
+    let suppressed = logging::node(common, &config.log)?;
     raise_file_limit();
     let runtime = Builder::new_multi_thread().enable_all().thread_name("sinew").build();
     runtime.context("can't start the runtime")?.block_on(async {
         let mut signals = Signals::listen().context("can't listen to signals")?;
+        tokio::spawn(suppressed.keep_reporting());
         let nodes = start(&config, up.nodes, output).await?;
         if config.open {
             warn!(realm = config.realm, "open: admits anyone who names the realm");
