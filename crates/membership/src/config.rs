@@ -44,7 +44,7 @@ pub struct MembershipConfig {
     pub suspicion: Duration,
     /// How often what is known is compared with others: 1 s.
     pub anti_entropy: Duration,
-    /// How often members that are down are tried again: 2 s.
+    /// How often members that are down are tried again: 1 s.
     pub retry_down: Duration,
     /// For how long they are tried and remembered: 10 min.
     pub forget_down: Duration,
@@ -78,7 +78,7 @@ impl MembershipConfig {
             probe_rtt: Duration::from_millis(200),
             suspicion: Duration::from_secs(4),
             anti_entropy: Duration::from_secs(1),
-            retry_down: Duration::from_secs(2),
+            retry_down: Duration::from_secs(1),
             forget_down: Duration::from_secs(600),
             record_lifetime: Duration::from_secs(600),
             request_timeout: Duration::from_secs(5),

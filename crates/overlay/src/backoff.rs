@@ -14,7 +14,7 @@ const PEERS: usize = 4096;
 const FIRST: Duration = Duration::from_millis(250);
 
 /// Longest wait while the failure is young. A partition that heals is to be noticed within a few seconds, and the
-/// membership asks for its lost members every two.
+/// membership asks for its lost members every second.
 const YOUNG: Duration = Duration::from_secs(2);
 
 /// How long it is young.

@@ -3,6 +3,7 @@
 //!
 //! `SINEW_SEEDS` says how many seeds the small realms get, `SINEW_SEED` which one alone. `docs/simulation.md` tells more.
 
+mod back;
 mod invariants;
 mod scenario;
 mod world;
