@@ -14,6 +14,7 @@ use sinew_wire::{
 use tokio::sync::mpsc;
 
 use crate::crowd::{Told, Why};
+use crate::support::PATIENCE;
 
 /// The topic on which all of them publish.
 pub(crate) const TOUCHED: &str = "touched";
@@ -55,9 +56,11 @@ impl Fake {
         [format!("row.{}", self.number / ROW), format!("to.{}", self.number)]
     }
 
-    /// One packet at a time is enough for it, and there are many.
+    /// One packet at a time is enough for it, and there are many. They dial a hundred at a time, and all handshakes are
+    /// done by the same few cores: each may take as long as that takes.
     pub(crate) fn config() -> LinkConfig {
         LinkConfig {
+            handshake_timeout: PATIENCE,
             socket_buffer: 64 << 10,
             local_udp_payload: 1_200,
             remote_udp_payload: 1_200,

@@ -21,7 +21,7 @@ use player::Role;
 use sinew_link::pool::Closed;
 use sinew_mesh::Mesh;
 use sinew_wire::Policy;
-use support::{Client, Node, Setup, eventually, realm};
+use support::{Client, Node, PATIENCE, Setup, eventually, realm};
 use tokio::task::JoinHandle;
 
 const PEERS: usize = 1_200;
@@ -55,6 +55,10 @@ async fn start(crowd: &Crowd, realm: &str, change: impl FnOnce(&mut Setup)) -> N
         setup.overlay.bootstrap = crowd.courier();
         setup.schemes = &["quic"];
         setup.mesh.pool.max = LINKS;
+        // What is tested is who holds a link, not how soon a slow machine has done a hundred handshakes.
+        setup.link.handshake_timeout = PATIENCE;
+        setup.mesh.handshake_timeout = PATIENCE;
+        setup.mesh.dial_timeout = PATIENCE;
     });
     let node = setup.with(change).start().await;
     // And the one that knows them all.

@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) identity: Identity,
     pub(crate) mesh: MeshConfig,
     pub(crate) overlay: OverlayConfig,
+    pub(crate) link: LinkConfig,
     /// Schemes of the listeners of the data plane.
     pub(crate) schemes: &'static [&'static str],
     /// Others are told the address of a proxy instead of the real one.
@@ -88,7 +89,15 @@ impl Setup {
             listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
             ..OverlayConfig::default()
         };
-        Self { identity: Identity::generate(), mesh, overlay, schemes: &["quic", "tls"], proxied: false, gated: false }
+        Self {
+            identity: Identity::generate(),
+            mesh,
+            overlay,
+            link: LinkConfig::default(),
+            schemes: &["quic", "tls"],
+            proxied: false,
+            gated: false,
+        }
     }
 
     /// Knows these nodes from the start.
@@ -103,7 +112,7 @@ impl Setup {
     }
 
     pub(crate) async fn start(self) -> Node {
-        let Self { identity, mesh: config, overlay, schemes, proxied, gated } = self;
+        let Self { identity, mesh: config, overlay, link, schemes, proxied, gated } = self;
         let Started { overlay, events, asks } = Overlay::start(&identity, overlay).await.expect("the overlay starts");
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
@@ -115,7 +124,6 @@ impl Setup {
         let peer = identity.peer_id();
         let (discovery, changes) =
             Discovery::start(discovery, peer, Some(overlay.clone()), Some(asks), metrics.clone());
-        let link = LinkConfig::default();
         let (mut listeners, mut proxies, mut gates, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for scheme in schemes {
             let address = format!("{scheme}://127.0.0.1:0").parse().expect("an address");
