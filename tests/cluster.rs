@@ -115,7 +115,7 @@ pub async fn join(nodes: &[&Node]) -> Result<()> {
 pub struct Peer {
     /// Its id.
     pub node: String,
-    /// `up` or `down`.
+    /// `up`, `suspect` or `down`.
     pub state: String,
     /// `quic`, `tls`, `overlay direct`, `relayed` or `none`.
     pub path: String,
@@ -126,9 +126,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether it is a member now.
+    /// Whether it is a member now: who is under suspicion still is.
     pub fn is_up(&self) -> bool {
-        self.state == "up"
+        self.state != "down"
     }
 
     fn read(value: &Value) -> Result<Self> {

@@ -13,6 +13,7 @@ use chacha20::ChaCha8Rng;
 use foca::{
     Config, Foca, Header, Member, Message, NoCustomBroadcast, Notification, PeriodicParams, Runtime, State, Timer,
 };
+use sinew_wire::PeerId;
 
 use crate::MembershipConfig;
 use crate::packet::{Identity, Layout, Packet};
@@ -238,6 +239,11 @@ impl Detector {
             }
             self.timers.push(Reverse(Due { at: now + after, number: self.number, deferred: false, timer }));
         }
+    }
+
+    /// Members that did not answer, and have not contradicted yet that they are down; whoever found it out.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = PeerId> {
+        self.foca.iter_members().filter(|member| member.state() == State::Suspect).map(|member| member.id().peer)
     }
 
     /// Whether anybody has to be told that this node suspects him.

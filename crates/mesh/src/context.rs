@@ -1,8 +1,10 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use sinew_link::Dialer;
 use sinew_link::pool::Closed;
+use sinew_membership::Record;
 use sinew_observe::{Counter, Metrics, Pulse};
 use sinew_overlay::Overlay;
 use sinew_rpc::Calls;
@@ -35,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) counters: MeshCounters,
     /// What the membership has counted, as of a moment ago.
     pub(crate) membership: ArcSwap<sinew_membership::Counters>,
+    /// Members that failed, and since when, as of a moment ago.
+    pub(crate) failed: ArcSwap<Vec<(Arc<Record>, Instant)>>,
     /// One permit per dial that has not reached its peer yet.
     pub(crate) dials: Semaphore,
     /// One permit per link that waits for the record of its node.

@@ -2,10 +2,11 @@
 //! discovery and the pool.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use sinew_discovery::{Discovery, LocalChanges};
 use sinew_membership::{Counters, DownReason, Event, Interest, Key, Membership, Output, Record, ServiceSummary, Value};
 use sinew_overlay::{self as overlay, Purpose, RequestError};
@@ -28,7 +29,7 @@ const CHANGES: usize = 4_096;
 /// Events of the overlay handled before what the membership wants is looked at.
 const EVENTS: usize = 64;
 
-/// How often the counters are shown.
+/// How often the counters are shown, and who does not answer.
 const SHOW: Duration = Duration::from_millis(500);
 
 /// What the handle asks for.
@@ -38,8 +39,6 @@ pub(crate) enum Command {
     Settle { answer: oneshot::Sender<Settled> },
     /// Leave the realm; answered when the others have been told.
     Leave { done: oneshot::Sender<()> },
-    /// Our client listeners have other addresses.
-    Addresses { data: Vec<String> },
 }
 
 /// An answer to a request, or that there is none.
@@ -51,7 +50,9 @@ pub(crate) struct Driver {
     pubsub: PubSub,
     discovery: Discovery,
     changes: LocalChanges,
+    /// Our client listeners, as they were at the start.
     data: Vec<String>,
+    /// Where the overlay can be reached, as far as it knows by now.
     mesh: Vec<String>,
     requests: JoinSet<Response>,
     settles: HashMap<u64, oneshot::Sender<Settled>>,
@@ -194,10 +195,6 @@ impl Driver {
                 self.perform();
                 let _gave_up = done.send(());
             }
-            Command::Addresses { data } => {
-                self.data = data;
-                self.set_addresses();
-            }
         }
     }
 
@@ -334,6 +331,12 @@ impl Driver {
             self.shown = Instant::now();
             let counters: Counters = self.membership.counters();
             self.context.membership.store(Arc::new(counters));
+            let suspects: HashSet<PeerId> = self.membership.suspects().collect();
+            for node in self.context.nodes.list() {
+                node.suspect.store(suspects.contains(&node.peer), Ordering::Relaxed);
+            }
+            let failed = self.membership.failed().map(|member| (Arc::clone(member.record()), member.since()));
+            self.context.failed.store(Arc::new(failed.collect()));
         }
     }
 }

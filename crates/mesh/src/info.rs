@@ -67,6 +67,8 @@ pub struct PeerInfo {
     pub version: u64,
     /// Since when it has been known to be up.
     pub since: Instant,
+    /// It does not answer, and will be taken for gone within seconds unless it does.
+    pub suspect: bool,
     /// The link to it, while there is one: they are made on demand.
     pub link: Option<LinkInfo>,
     /// Whether the overlay has a connection to it, and if so whether a direct one.
@@ -89,6 +91,15 @@ pub struct PeerInfo {
     pub in_flight: usize,
     /// Messages for it that were dropped.
     pub dropped: u64,
+}
+
+/// Another node of the realm that is taken for gone, and has not said goodbye. It is tried again for some minutes.
+#[derive(Debug, Clone)]
+pub struct LostPeer {
+    /// What it said of itself.
+    pub info: NodeInfo,
+    /// Since when it is taken for gone.
+    pub since: Instant,
 }
 
 /// Answer of [`crate::Mesh::settle`].

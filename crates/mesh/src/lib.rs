@@ -38,6 +38,6 @@ pub mod writer;
 
 pub use accept::LinkFacts;
 pub use config::MeshConfig;
-pub use info::{LinkInfo, Path, PeerInfo, PoolInfo, Settled};
+pub use info::{LinkInfo, LostPeer, Path, PeerInfo, PoolInfo, Settled};
 pub use mesh::{Mesh, MeshParts};
 pub use sinew_membership::{NodeInfo, Signer};

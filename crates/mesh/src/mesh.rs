@@ -22,7 +22,7 @@ use crate::config::MeshConfig;
 use crate::context::{Context, Shared};
 use crate::counters::{MeshCounters, counted, held};
 use crate::driver::{Command, Driver};
-use crate::info::{PeerInfo, PoolInfo, Settled};
+use crate::info::{LostPeer, PeerInfo, PoolInfo, Settled};
 use crate::nodes::Nodes;
 use crate::pool::{self, Pool};
 
@@ -94,6 +94,7 @@ impl Mesh {
             metrics,
             counters: MeshCounters::default(),
             membership: ArcSwap::default(),
+            failed: ArcSwap::default(),
             dials: Semaphore::new(config.max_dials),
             strangers: Semaphore::new(config.max_strangers),
             tasks: TaskTracker::new(),
@@ -148,11 +149,6 @@ impl Mesh {
         tokio::time::timeout(deadline, asking).await.ok().flatten().unwrap_or_else(unknown)
     }
 
-    /// The node's client listeners have other addresses than before.
-    pub async fn set_addresses(&self, data: Vec<String>) {
-        let _ended = self.commands.send(Command::Addresses { data }).await;
-    }
-
     /// The other nodes that are up, by their ids.
     pub fn peers(&self) -> Vec<PeerInfo> {
         let overlay = self.context.overlay.peers();
@@ -170,6 +166,7 @@ impl Mesh {
                     info: record.info.clone(),
                     version: record.version,
                     since: node.since,
+                    suspect: node.suspect.load(Ordering::Relaxed),
                     link: node.link.lock().clone(),
                     overlay: overlay.map(|peer| peer.direct),
                     rtt: node.activity.rtt().or_else(|| overlay.and_then(|peer| peer.rtt)),
@@ -186,6 +183,17 @@ impl Mesh {
             .collect();
         peers.sort_unstable_by_key(|peer| peer.info.peer);
         peers
+    }
+
+    /// The other nodes that are taken for gone and have not said goodbye, by their ids, as of half a second ago.
+    pub fn lost_peers(&self) -> Vec<LostPeer> {
+        let failed = self.context.failed.load();
+        // It may have come back since.
+        let lost = failed.iter().filter(|(record, _)| self.context.nodes.get(&record.info.peer).is_none());
+        let mut lost: Vec<LostPeer> =
+            lost.map(|(record, since)| LostPeer { info: record.info.clone(), since: *since }).collect();
+        lost.sort_unstable_by_key(|peer| peer.info.peer);
+        lost
     }
 
     /// How many other nodes are up.

@@ -28,6 +28,8 @@ pub(crate) struct Node {
     /// Calls wait for a link to it.
     called: AtomicBool,
     calling: Notify,
+    /// It does not answer the membership.
+    pub(crate) suspect: AtomicBool,
     /// The membership has it for gone.
     pub(crate) gone: CancellationToken,
     pub(crate) activity: Activity,
@@ -100,6 +102,7 @@ impl Node {
             calls,
             called: AtomicBool::new(false),
             calling: Notify::new(),
+            suspect: AtomicBool::new(false),
             gone: CancellationToken::new(),
             activity: Activity::new(now),
             traffic: Traffic::default(),

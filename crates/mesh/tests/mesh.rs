@@ -114,7 +114,7 @@ async fn who_leaves_is_gone_at_once() {
     staying.hears_of(&leaving, 1).await;
     leaving.leave().await;
     tokio::time::timeout(Duration::from_secs(2), staying.meets(0)).await.expect("it said goodbye");
-    assert!(staying.mesh.peers().is_empty());
+    assert!(staying.mesh.peers().is_empty() && staying.mesh.lost_peers().is_empty());
     staying.settled(0).await;
 }
 
@@ -154,9 +154,13 @@ async fn the_interest_of_a_crashed_node_is_gone_in_time_and_comes_back_with_it()
     publisher.publish("a", &["x"]).await;
     assert_eq!(subscriber.payload(1).await, "x");
 
+    assert!(first.sees(&second).is_some_and(|peer| !peer.suspect) && first.mesh.lost_peers().is_empty());
     runtime.shutdown_background();
+    eventually("it does not answer", || first.sees(&second).is_some_and(|peer| peer.suspect)).await;
     let gone = tokio::time::timeout(Duration::from_secs(10), first.meets(0)).await;
     gone.expect("its interest is gone in time");
+    let lost = || first.mesh.lost_peers().iter().map(|lost| lost.info.peer).collect::<Vec<_>>();
+    eventually("it is shown as lost", || lost() == [peer]).await;
     drop((second, subscriber));
     let result = publisher.confirmed("a", &["nobody is there"]).await;
     assert_eq!((result.matched, result.delivered), (0, 0));
@@ -169,6 +173,7 @@ async fn the_interest_of_a_crashed_node_is_gone_in_time_and_comes_back_with_it()
     again.settled(1).await;
     publisher.publish("a", &["back"]).await;
     assert_eq!(subscriber.payload(1).await, "back");
+    assert!(lost().is_empty() && first.sees(&again).is_some_and(|peer| !peer.suspect), "it is there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,7 +86,7 @@ impl Member {
         &self.record
     }
 
-    /// Since when it is up.
+    /// Since when it is up, or down.
     pub const fn since(&self) -> Instant {
         self.since
     }

@@ -223,6 +223,18 @@ impl Membership {
         self.table.iter_up()
     }
 
+    /// Members that are up and under suspicion: they did not answer, and are taken for gone unless they contradict within
+    /// [`MembershipConfig::suspicion`].
+    pub fn suspects(&self) -> impl Iterator<Item = PeerId> {
+        self.detector.suspects()
+    }
+
+    /// Members that are down because they failed, for as long as they are remembered and tried again
+    /// ([`MembershipConfig::forget_down`]). [`Member::since`] says since when.
+    pub fn failed(&self) -> impl Iterator<Item = &Member> {
+        self.table.iter().filter(|member| Self::is_failed(member.status))
+    }
+
     /// Plain numbers for metrics.
     pub fn counters(&self) -> Counters {
         Counters {
