@@ -170,17 +170,8 @@ async fn serve(
     let now = Instant::now();
     node.activity.touch(now);
     let lane = Lane::new(context.config.call_queue);
-    let (active, held) = (Arc::clone(node), Arc::new(Notify::new()));
-    let waiting = Arc::clone(&held);
-    let wrote = move |wrote| match wrote {
-        Wrote::Sent { bytes, calls } => {
-            active.traffic.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            if calls > 0 {
-                active.activity.touch(Instant::now());
-            }
-        }
-        Wrote::Held => waiting.notify_one(),
-    };
+    let held = Arc::new(Notify::new());
+    let wrote = noting(Arc::clone(node), Arc::clone(&held));
     let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), wrote));
     let port = context.calls.node(node.peer, Arc::clone(&lane));
     node.called();
@@ -201,18 +192,35 @@ async fn serve(
     };
     let end = session.serve(&mut reader, &mut writing, close).await;
     outbox.close(end.goodbye(context), false);
-    if !writing.is_finished() {
-        let patience = match end {
-            End::Closed(Closed::Replaced) | End::Broken(_) | End::Silent(_) => SHORT_FAREWELL,
-            _ => FAREWELL,
-        };
-        if tokio::time::timeout(patience, &mut writing).await.is_err() {
-            writing.abort();
-            let _stopped = (&mut writing).await;
-        }
-    }
+    stop(writing, &end).await;
     node.remote.link_down(&outbox);
     end
+}
+
+/// What becomes of what the writer tells: traffic is counted, and `held` hears that calls have to wait.
+fn noting(node: Arc<Node>, held: Arc<Notify>) -> impl FnMut(Wrote) + Send {
+    move |wrote| match wrote {
+        Wrote::Sent { bytes, calls } => {
+            node.traffic.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            if calls > 0 {
+                node.activity.touch(Instant::now());
+            }
+        }
+        Wrote::Held => held.notify_one(),
+    }
+}
+
+/// Lets the writer say its last words, as long as this end of the link leaves time for them.
+async fn stop(mut writing: JoinHandle<Result<Refusal, LinkError>>, end: &End) {
+    let patience = match end {
+        _ if writing.is_finished() => return,
+        End::Closed(Closed::Replaced) | End::Broken(_) | End::Silent(_) => SHORT_FAREWELL,
+        _ => FAREWELL,
+    };
+    if tokio::time::timeout(patience, &mut writing).await.is_err() {
+        writing.abort();
+        let _stopped = writing.await;
+    }
 }
 
 /// Both sides tell each other how much they took over former links.
@@ -307,17 +315,7 @@ impl Session<'_> {
                     Err(_panicked) => End::Broken(LinkError::ClosedHere),
                 },
                 filled = reader.fill() => {
-                    match filled {
-                        Ok(Fill::Frames) => {}
-                        Ok(Fill::End) => return End::Peer(None),
-                        Err(LinkError::Frame(error)) => return End::Refused(error.into()),
-                        Err(error) => return End::Broken(error),
-                    }
-                    self.heard = Instant::now();
-                    if self.guarded {
-                        self.lane.heard(self.heard);
-                    }
-                    if let Err(end) = self.read(reader) {
+                    if let Err(end) = self.filled(filled, reader) {
                         return end;
                     }
                 }
@@ -351,6 +349,21 @@ impl Session<'_> {
             // A peer whose data never runs dry must not keep the others from their turn.
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// Something came, or the end.
+    fn filled(&mut self, filled: Result<Fill, LinkError>, reader: &mut LinkReader) -> Result<(), End> {
+        match filled {
+            Ok(Fill::Frames) => {}
+            Ok(Fill::End) => return Err(End::Peer(None)),
+            Err(LinkError::Frame(error)) => return Err(End::Refused(error.into())),
+            Err(error) => return Err(End::Broken(error)),
+        }
+        self.heard = Instant::now();
+        if self.guarded {
+            self.lane.heard(self.heard);
+        }
+        self.read(reader)
     }
 
     /// The peer takes nothing more: it may have said why.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use hashbrown::HashMap;
-use sinew_link::pool::{Closed, Counters, Dial, LinkId, State, Table};
+use sinew_link::pool::{Closed, Counters, Dial, LinkId, PoolFull, State, Table};
 use sinew_wire::{Limit, PeerId, Refusal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -323,18 +323,10 @@ impl Task {
         if slot.node.gone.is_cancelled() || slot.link.is_some() || slot.dial.is_some() || self.draining {
             return;
         }
-        self.refresh_if_full();
-        match self.table.dial(&peer, Instant::now()) {
-            Ok(Dial::Go { evicted }) => {
-                self.make_way(evicted);
-                self.dial(peer, Goal::Any);
-            }
+        match self.try_dial(peer) {
             Ok(Dial::Wait(until)) => self.arm(peer, Some(until)),
-            Ok(Dial::Known(_)) => {}
-            Err(_) => {
-                self.context.metrics.limit_refused(Limit::Peers).inc();
-                self.arm(peer, Some(Instant::now() + FULL));
-            }
+            Ok(Dial::Go { .. } | Dial::Known(_)) => {}
+            Err(_) => self.arm(peer, Some(Instant::now() + FULL)),
         }
     }
 
@@ -349,19 +341,27 @@ impl Task {
             return;
         }
         // Not in line behind what can wait for longer.
+        match self.try_dial(peer) {
+            Ok(Dial::Go { .. } | Dial::Known(_)) => {}
+            Ok(Dial::Wait(_)) | Err(_) => self.uncall(peer),
+        }
+    }
+
+    /// Dials, if there is room for another link and it is not too early.
+    fn try_dial(&mut self, peer: PeerId) -> Result<Dial<PeerId>, PoolFull> {
         self.refresh_if_full();
-        match self.table.dial(&peer, Instant::now()) {
+        let outcome = self.table.dial(&peer, Instant::now());
+        match &outcome {
             Ok(Dial::Go { evicted }) => {
-                self.make_way(evicted);
+                self.make_way(*evicted);
                 self.dial(peer, Goal::Any);
             }
-            Ok(Dial::Known(_)) => {}
-            Ok(Dial::Wait(_)) => self.uncall(peer),
+            Ok(Dial::Wait(_) | Dial::Known(_)) => {}
             Err(_) => {
                 self.context.metrics.limit_refused(Limit::Peers).inc();
-                self.uncall(peer);
             }
         }
+        outcome
     }
 
     /// Calls that wait for a link to a node are told that there will be none soon.
