@@ -8,7 +8,7 @@ use sinew_flow::Budget;
 use sinew_gateway::Gateway;
 use sinew_link::Address;
 use sinew_link::pool::Closed;
-use sinew_mesh::{Path, PeerInfo};
+use sinew_mesh::{LostPeer, Path, PeerInfo};
 use sinew_observe::{Metrics, Views};
 use sinew_pubsub::PubSub;
 use sinew_rpc::{BreakerState, InstanceView, ProcedureView, ProviderView};
@@ -105,7 +105,7 @@ fn peers(sources: &Sources) -> Value {
     let row = |peer: PeerInfo| {
         json!({
             "node": peer.info.peer.to_string(),
-            "state": "up",
+            "state": if peer.suspect { "suspect" } else { "up" },
             "path": path(&peer),
             "region": peer.info.region,
             "client": peer.info.data,
@@ -122,7 +122,19 @@ fn peers(sources: &Sources) -> Value {
             "dropped": peer.dropped,
         })
     };
-    others.mesh.peers().into_iter().map(row).collect()
+    let lost = |peer: LostPeer| {
+        json!({
+            "node": peer.info.peer.to_string(),
+            "state": "down",
+            "path": "none",
+            "region": peer.info.region,
+            "client": peer.info.data,
+            "mesh": peer.info.mesh,
+            "since_seconds": peer.since.elapsed().as_secs(),
+        })
+    };
+    let (up, down) = (others.mesh.peers(), others.mesh.lost_peers());
+    up.into_iter().map(row).chain(down.into_iter().map(lost)).collect()
 }
 
 /// What messages to the node go over; without a link, which is made when there are messages, what the overlay has.
