@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sinew_client::{
-    AnnounceError, CallError, Client, ConnectError, FlushError, Identity, ListError, LookupError, PublishError,
+    AnnounceError, CallError, Client, ConnectError, FlushError, Identity, Limit, ListError, LookupError, PublishError,
     Reconnect, Refusal, RefusedRun, SettleError, SubscribeError,
 };
 
@@ -52,6 +52,19 @@ where
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err(failure(Code::TimedOut, format!("{what}: no answer within {limit:?}"))),
+    }
+}
+
+/// The words of an error of announcing or serving. A lease has bounds on both sides, and only who asked knows which of
+/// them was met.
+pub(super) fn lease_refused(error: AnnounceError, asked: Duration) -> anyhow::Error {
+    match error {
+        AnnounceError::Refused(Refusal::Limit { limit: Limit::LeaseTtl, allowed }) => {
+            let allowed = Duration::from_millis(allowed);
+            let bound = if asked < allowed { "at least" } else { "at most" };
+            failure(Code::Failure, format!("--ttl {asked:?}: the node grants {bound} {allowed:?}"))
+        }
+        error => error.into(),
     }
 }
 
@@ -156,6 +169,17 @@ impl From<Policy> for sinew_client::Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_is_too_short_or_too_long() {
+        let words = |asked, allowed| {
+            let refused = AnnounceError::Refused(Refusal::Limit { limit: Limit::LeaseTtl, allowed });
+            lease_refused(refused, Duration::from_secs(asked)).to_string()
+        };
+        assert_eq!(words(1, 10_000), "--ttl 1s: the node grants at least 10s");
+        assert_eq!(words(7_200, 3_600_000), "--ttl 7200s: the node grants at most 3600s");
+        assert_eq!(lease_refused(AnnounceError::Closed, Duration::ZERO).to_string(), "the client is closed");
+    }
 
     #[test]
     fn every_outcome_has_the_exit_code_of_the_contract() {

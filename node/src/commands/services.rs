@@ -1,10 +1,13 @@
 //! Services of the realm: list them, find one, announce one.
 
+use std::time::Duration;
+
+use futures::TryFutureExt;
 use futures::future::{select_all, try_join_all};
 use serde_json::{Value, json};
 use sinew_client::{Client, LookupError, Reconnect, Service, ServiceInstance, ServiceSummaryRow};
 
-use super::connect::{Wish, connect, within};
+use super::connect::{Wish, connect, lease_refused, within};
 use super::table::Listing;
 use crate::cli::{Common, Svc};
 use crate::exit::Code;
@@ -21,7 +24,7 @@ pub(crate) async fn run(command: Svc, common: Common, output: Output) -> anyhow:
                 let service = Service::new(name).ttl(ttl);
                 metadata.iter().fold(service, |service, (key, value)| service.metadata(key, value))
             });
-            announce(&client, services, &common, output).await?
+            announce(&client, services, ttl, &common, output).await?
         }
     };
     within(common.timeout, "goodbye", client.close()).await?;
@@ -74,10 +77,12 @@ fn row(instance: &ServiceInstance) -> Value {
 async fn announce(
     client: &Client,
     services: impl Iterator<Item = Service>,
+    ttl: Duration,
     common: &Common,
     output: Output,
 ) -> anyhow::Result<Code> {
     let announcing = try_join_all(services.map(|service| client.announce(service)));
+    let announcing = announcing.map_err(|error| lease_refused(error, ttl));
     let announcements = within(common.timeout, "announce", announcing).await?;
     for announcement in &announcements {
         let words =

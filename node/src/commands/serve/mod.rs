@@ -5,10 +5,11 @@ mod exec;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures::TryFutureExt;
 use serde_json::json;
 use sinew_client::{AnnounceError, AppError, CachePolicy, Reconnect, Request, ServeBuilder, Serving};
 
-use super::connect::{Wish, connect, within};
+use super::connect::{Wish, connect, lease_refused, within};
 use super::signals::Signals;
 use super::subscribe::tell;
 use crate::cli::{Common, Serve};
@@ -25,7 +26,8 @@ pub(crate) async fn run(serve: Serve, common: Common, output: Output) -> anyhow:
     let mut signals = Signals::listen()?;
     let client = connect(&common, Wish { name: "sinew serve", reconnect: Reconnect::default(), beside: None }).await?;
     tokio::spawn(tell(client.events(), output));
-    let serving = within(common.timeout, "serve", begin(client.serve(&serve.name), &serve)).await?;
+    let begin = begin(client.serve(&serve.name), &serve).map_err(|error| lease_refused(error, serve.ttl));
+    let serving = within(common.timeout, "serve", begin).await?;
     let words = format!("serving {}, until interrupted", serving.name());
     let ttl_ms = serving.ttl().as_millis() as u64;
     output.result(&json!({ "event": "serving", "name": serving.name(), "ttl_ms": ttl_ms }), words)?;
