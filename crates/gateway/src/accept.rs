@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -138,7 +137,7 @@ async fn introduce(incoming: Incoming, context: &Arc<Context>) -> Result<Met, Fa
         transport,
         remote,
         since: Instant::now(),
-        subscriptions: AtomicUsize::new(0),
+        subscriptions: parking_lot::Mutex::default(),
     });
     let Some(seat) = context.roster.take(Arc::clone(&member)) else {
         let refusal = Refusal::Limit { limit: Limit::Clients, allowed: context.config.max_clients as u64 };

@@ -26,4 +26,4 @@ mod session;
 
 pub use config::GatewayConfig;
 pub use gateway::{Gateway, Services};
-pub use roster::ClientInfo;
+pub use roster::{ClientInfo, SlowSubscription};

@@ -327,8 +327,8 @@ impl Session {
         }
         match self.try_subscribe(subscribe, now) {
             Ok(subscription) => {
+                self.member.subscriptions.lock().insert(number, Arc::clone(&subscription));
                 self.subscriptions.insert(number, subscription);
-                self.member.subscriptions.fetch_add(1, Ordering::Relaxed);
             }
             Err(refusal) => {
                 let refusal = Some(refusal);
@@ -345,6 +345,10 @@ impl Session {
             return Err(Refusal::Limit { limit: Limit::SubscriptionsPerClient, allowed: allowed as u64 });
         }
         let pattern = Pattern::parse(&subscribe.pattern).map_err(|error| Refusal::InvalidName(error.to_string()))?;
+        // What nodes tell each other is not for clients; `>` does not match it either.
+        if pattern.as_str().starts_with('$') {
+            return Err(Refusal::Reserved);
+        }
         let number = subscribe.subscription;
         let spec = SubscriptionSpec {
             number,
@@ -365,7 +369,7 @@ impl Session {
         // One that is not there may have been refused while this was on its way: answered the same.
         if let Some(subscription) = self.subscriptions.remove(&number) {
             self.context.pubsub.unsubscribe(&subscription);
-            self.member.subscriptions.fetch_sub(1, Ordering::Relaxed);
+            self.member.subscriptions.lock().remove(&number);
         }
         self.outbox.control(&Control::Unsubscribed { subscription: number, refusal: None });
     }
@@ -384,6 +388,7 @@ impl Session {
         let Self { context, member, outbox, publisher, subscriptions, calls, .. } = self;
         debug!(session = member.session, ?end, "session ends");
         calls.end();
+        member.subscriptions.lock().clear();
         let reason = match end {
             End::Peer => Refusal::Closed,
             End::Refused(refusal) => refusal,

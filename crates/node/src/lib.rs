@@ -20,15 +20,19 @@ mod advertise;
 mod compose;
 mod config;
 mod health;
+mod live;
 mod node;
 mod realm;
 mod storage;
 mod views;
 
 pub use config::{
-    ADMIN_PORT, Config, ConfigError, IDENTITY_NAME, Invalid, KEYS, Key, Limits, Link, Loaded, Loader, Log, LogFormat,
-    MESH_PORT, Mesh, Origin, SOCKET_NAME, UseRelays, format_duration, format_size, parse_duration, parse_size,
+    ADMIN_PORT, ADMIN_TOKEN_NAME, Config, ConfigError, IDENTITY_NAME, Invalid, KEYS, Key, Limits, Link, Loaded, Loader,
+    Log, LogFormat, MESH_PORT, Mesh, Origin, SOCKET_NAME, Secret, UseRelays, format_duration, format_size,
+    parse_duration, parse_size,
 };
+#[doc(hidden)]
+pub use live::LiveProbe;
 pub use node::{Drained, Node, StartError};
 pub use sinew_link::{Address, DEFAULT_PORT};
 pub use sinew_wire::{PROTOCOL_VERSION, PeerId};

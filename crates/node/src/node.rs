@@ -8,7 +8,7 @@ use sinew_flow::Budget;
 use sinew_gateway::{Gateway, Services};
 use sinew_link::{Address, BindError, Listener};
 use sinew_mesh::PeerInfo;
-use sinew_observe::{Admin, AdminConfig, Check, Health, Jam, Metrics, Queues, Readings, Registry, Scope};
+use sinew_observe::{Admin, AdminConfig, Check, Health, Jam, Metrics, Queues, Readings, Registry, Scope, Viewers};
 use sinew_overlay::{Overlay, OverlayError};
 use sinew_pubsub::PubSub;
 use sinew_wire::PeerId;
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::health::{self, Tasks, Watch};
+use crate::live::{self, Live, LiveProbe};
 use crate::realm::Realm;
 use crate::storage::{Storage, StorageError};
 use crate::views::{self, Sources};
@@ -61,6 +62,7 @@ pub struct Node {
     serving: Check,
     admin: Option<Admin>,
     tasks: Tasks,
+    live: Live,
     _watch: Watch,
     _storage: Storage,
 }
@@ -117,10 +119,29 @@ impl Node {
             show_overlay(&queues, &others.overlay);
             health::watch_overlay(&health, &others.overlay);
             others.mesh.export(&readings);
+            let max = config.mesh.pool_max as u64;
+            readings.gauge("pool_max", "Links to other nodes there may be at once", move || max);
         }
         for listener in listeners {
             tasks.serve(&health, &gateway, listener);
         }
+        let viewers = Viewers::default();
+        let facts = live::Facts {
+            node: peer,
+            realm_name: config.realm.clone(),
+            region: config.mesh.region.clone(),
+            epoch: live::wall_clock_ms(),
+            started: Instant::now(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            queues: queues.clone(),
+            pubsub: pubsub.clone(),
+            gateway: gateway.clone(),
+            realm: realm.clone(),
+            intake: live::Intake::default(),
+        };
+        live::export(&facts, &viewers, &queues, &readings);
+        let live = Live::start(facts, &viewers, &health, &mut tasks);
         let watch = Watch::start(&health, &queues, &readings, config.data_dir.clone()).await;
 
         let sources = Sources {
@@ -134,10 +155,12 @@ impl Node {
             pubsub,
             gateway: gateway.clone(),
             plane: realm.clone(),
+            viewers,
         };
         let admin = match admin_listener {
             Some((address, listener)) => {
-                let serve = Admin::serve(listener, registry, health, views::views(sources), AdminConfig::default());
+                let admin = AdminConfig { token: storage.admin_token.clone(), ..AdminConfig::default() };
+                let serve = Admin::serve(listener, registry, health, views::views(sources), admin);
                 Some(serve.map_err(|source| StartError::Admin { address, source })?)
             }
             None => None,
@@ -154,6 +177,7 @@ impl Node {
             serving,
             admin,
             tasks,
+            live,
             _watch: watch,
             _storage: storage,
         })
@@ -190,6 +214,12 @@ impl Node {
         self.gateway.client_count()
     }
 
+    /// For measurements of the live view only.
+    #[doc(hidden)]
+    pub fn live_probe(&self) -> LiveProbe {
+        self.live.probe()
+    }
+
     /// For tests of the health checks only: the tasks that can be stopped by [`Node::jam`].
     #[doc(hidden)]
     pub fn tasks(&self) -> Vec<String> {
@@ -211,6 +241,7 @@ impl Node {
     pub async fn drain(&self) -> Drained {
         self.serving.fail("draining");
         self.tasks.end();
+        self.live.leave().await;
         info!(clients = self.client_count(), "draining");
         self.realm.finish_calls(self.drain_timeout).await;
         let cut = self.gateway.drain(self.drain_timeout).await;

@@ -1,12 +1,13 @@
 //! What outlives the process: the data directory and the identity in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sinew_link::{Identity, IdentityError};
+use tracing::{info, warn};
 
-use crate::Config;
+use crate::{ADMIN_TOKEN_NAME, Config, Secret};
 
 /// Name of the file whose lock says that a node uses the data directory.
 const LOCK_NAME: &str = "lock";
@@ -29,6 +30,14 @@ pub enum StorageError {
         /// The directory.
         path: PathBuf,
     },
+    /// The admin token can't be read or made.
+    #[error("admin token in {}: {source}", path.display())]
+    AdminToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The identity can't be read or made.
     #[error("identity: {0}")]
     Identity(#[from] IdentityError),
@@ -38,6 +47,8 @@ pub enum StorageError {
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) identity: Identity,
+    /// What those from other hosts show the admin server; `None` if they can't reach it, or nobody could know it.
+    pub(crate) admin_token: Option<String>,
     _lock: Option<File>,
 }
 
@@ -49,8 +60,49 @@ impl Storage {
             Some(path) => Identity::load_or_create(&path)?,
             None => Identity::generate(),
         };
-        Ok(Self { identity, _lock: lock })
+        Ok(Self { identity, admin_token: admin_token(config)?, _lock: lock })
     }
+}
+
+/// The token that is configured, or else one that is made at the first start and kept, if other hosts reach the admin server.
+fn admin_token(config: &Config) -> Result<Option<String>, StorageError> {
+    if let Some(token) = &config.admin_token {
+        return Ok(Some(token.reveal().to_owned()));
+    }
+    let Some(address) = config.admin.filter(|admin| !admin.ip().is_loopback()) else { return Ok(None) };
+    let Some(dir) = &config.data_dir else {
+        warn!(%address, "there is no admin token and no data directory to keep one: other hosts see health and metrics only");
+        return Ok(None);
+    };
+    let path = dir.join(ADMIN_TOKEN_NAME);
+    let token = load_or_create(&path).map_err(|source| StorageError::AdminToken { path: path.clone(), source })?;
+    info!(%address, file = %path.display(), "other hosts need the admin token in this file");
+    Ok(Some(token))
+}
+
+/// Reads the token, or makes one that only its owner can read.
+fn load_or_create(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(token) => {
+            let token = token.trim().to_owned();
+            let config = Config { admin_token: Some(Secret::new(&*token)), ..Config::default() };
+            return config
+                .validate()
+                .map(|()| token)
+                .map_err(|invalid| io::Error::new(io::ErrorKind::InvalidData, invalid));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let token = rand::random::<[u8; 16]>().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(token.as_bytes())?;
+    file.sync_all()?;
+    Ok(token)
 }
 
 fn claim(dir: &Path) -> Result<File, StorageError> {

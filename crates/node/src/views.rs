@@ -9,7 +9,7 @@ use sinew_gateway::Gateway;
 use sinew_link::Address;
 use sinew_link::pool::Closed;
 use sinew_mesh::{LostPeer, Path, PeerInfo};
-use sinew_observe::{Metrics, Views};
+use sinew_observe::{Metrics, Viewers, Views};
 use sinew_pubsub::PubSub;
 use sinew_rpc::{BreakerState, InstanceView, ProcedureView, ProviderView};
 use sinew_wire::{PeerId, ProviderHealth};
@@ -36,10 +36,12 @@ pub(crate) struct Sources {
     pub(crate) pubsub: PubSub,
     pub(crate) gateway: Gateway,
     pub(crate) plane: Realm,
+    pub(crate) viewers: Viewers,
 }
 
 pub(crate) fn views(sources: Sources) -> Views {
     let sources = Arc::new(sources);
+    let live = sources.viewers.clone();
     let view = |show: fn(&Sources) -> Value| {
         let sources = Arc::clone(&sources);
         Arc::new(move || show(&sources)) as sinew_observe::View
@@ -52,6 +54,7 @@ pub(crate) fn views(sources: Sources) -> Views {
         topics: view(topics),
         calls: view(calls),
         pool: view(pool),
+        live,
     }
 }
 
@@ -138,7 +141,7 @@ fn peers(sources: &Sources) -> Value {
 }
 
 /// What messages to the node go over; without a link, which is made when there are messages, what the overlay has.
-fn path(peer: &PeerInfo) -> &'static str {
+pub(crate) fn path(peer: &PeerInfo) -> &'static str {
     match (&peer.link, peer.overlay) {
         (Some(link), _) => match link.path {
             Path::Overlay => "overlay direct",
@@ -230,6 +233,14 @@ fn pool(sources: &Sources) -> Value {
 }
 
 fn clients(sources: &Sources) -> Value {
+    let slow = |slow: &sinew_gateway::SlowSubscription| {
+        json!({
+            "pattern": slow.pattern.as_str(),
+            "queued": slow.queued,
+            "capacity": slow.capacity,
+            "missed": slow.missed,
+        })
+    };
     let row = |client: sinew_gateway::ClientInfo| {
         json!({
             "session": client.session,
@@ -239,6 +250,9 @@ fn clients(sources: &Sources) -> Value {
             "remote": client.remote,
             "connected_seconds": client.since.elapsed().as_secs(),
             "subscriptions": client.subscriptions,
+            "queued": client.queued,
+            "missed": client.missed,
+            "slow": client.slow.iter().map(slow).collect::<Vec<_>>(),
         })
     };
     sources.gateway.clients().into_iter().map(row).collect()

@@ -199,3 +199,24 @@ fn what_is_shown_reads_back() {
     assert_eq!(rows["limits.max_clients"]["value"], json!(16));
     assert_eq!(rows["open"], json!({ "value": false, "origin": "default" }));
 }
+
+#[test]
+fn the_admin_token_is_checked_and_never_shown() {
+    let token = "a-token.of_some~LENGTH-16";
+    let loaded = read(&format!("admin_token = \"{token}\"\n")).expect("is fine");
+    assert_eq!(loaded.config.admin_token.as_ref().map(sinew_node::Secret::reveal), Some(token));
+    let shown = [loaded.to_toml(), loaded.to_json().to_string(), format!("{:?}", loaded.config)];
+    for text in &shown {
+        assert!(text.contains("***") && !text.contains(token), "{text}");
+    }
+    let again = read(&shown[0]).expect("what is shown can be read");
+    assert_eq!(again.config.admin_token, None, "a mask is no token");
+    for (wrong, problem) in [
+        ("fifteen-letters", "admin_token: is 15 bytes long, not 16 to 128"),
+        (&*"x".repeat(129), "admin_token: is 129 bytes long, not 16 to 128"),
+        ("sixteen letters!", "admin_token: has something other than letters"),
+    ] {
+        let error = complaint(&format!("admin_token = \"{wrong}\"\n"));
+        assert!(error.contains(problem) && !error.contains(wrong), "{error}");
+    }
+}

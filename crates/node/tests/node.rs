@@ -33,7 +33,7 @@ async fn start(config: Config) -> Node {
 async fn get(node: &Node, path: &str) -> (u16, Value) {
     let address = node.admin_address().expect("there is an admin server");
     let mut stream = TcpStream::connect(address).await.expect("the admin server accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("the request is taken");
     let mut answer = String::new();
     timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer comes").expect("the answer is text");

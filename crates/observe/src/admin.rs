@@ -5,25 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::{Extension, Router};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::{Health, Registry, Scope};
+use crate::access::{self, Access};
+use crate::connection::{self, Caller};
+use crate::metrics::text;
+use crate::{Health, Registry, Scope, Viewers};
 
 /// Paths the server knows, named by its answer to any other.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/",
     "/livez",
     "/readyz",
@@ -35,13 +37,8 @@ const PATHS: [&str; 11] = [
     "/api/v1/calls",
     "/api/v1/topics",
     "/api/v1/pool",
+    "/api/v1/live",
 ];
-
-/// Largest head of a request, in bytes. Bodies are never read.
-const MAX_HEAD_BYTES: usize = 16 << 10;
-
-/// How long a connection may take to finish its answer while the server shuts down.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// A snapshot for people and scripts, taken when somebody asks. It runs on a thread that may block.
 pub type View = Arc<dyn Fn() -> Value + Send + Sync>;
@@ -63,6 +60,8 @@ pub struct Views {
     pub topics: View,
     /// Links to other nodes.
     pub pool: View,
+    /// Who watches the node live.
+    pub live: Viewers,
 }
 
 impl fmt::Debug for Views {
@@ -82,6 +81,10 @@ pub struct AdminConfig {
     pub answer_timeout: Duration,
     /// Age at which a connection is asked to close, so that readers that stopped reading leave. Default 5 min.
     pub max_age: Duration,
+    /// Age of the last frame that a viewer took at which its connection is cut: it does not read. Default 60 s.
+    pub viewer_silence: Duration,
+    /// What those from other hosts have to bring; `None` refuses them. Of letters, digits and `-._~`. Default `None`.
+    pub token: Option<String>,
 }
 
 impl Default for AdminConfig {
@@ -91,6 +94,8 @@ impl Default for AdminConfig {
             head_timeout: Duration::from_secs(10),
             answer_timeout: Duration::from_secs(10),
             max_age: Duration::from_secs(300),
+            viewer_silence: Duration::from_secs(60),
+            token: None,
         }
     }
 }
@@ -109,6 +114,7 @@ struct Sources {
     health: Health,
     views: Views,
     answer_timeout: Duration,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Admin {
@@ -123,9 +129,12 @@ impl Admin {
         config: AdminConfig,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let sources = Sources { registry, health, views, answer_timeout: config.answer_timeout };
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, routes(Arc::new(sources)), config, stopped));
+        let answer_timeout = config.answer_timeout;
+        let sources = Sources { registry, health, views, answer_timeout, stopped: stopped.clone() };
+        let access = Access::new(config.token.clone());
+        let routes = routes(Arc::new(sources)).layer(from_fn_with_state(access, access::check));
+        let task = tokio::spawn(accept(listener, routes, config, stopped));
         Ok(Self { address, stop, task })
     }
 
@@ -152,9 +161,9 @@ impl Drop for Admin {
 async fn accept(listener: TcpListener, routes: Router, config: AdminConfig, mut stopped: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let mut connections = JoinSet::new();
-    while let Some((stream, slot)) = next(&listener, &slots, &mut stopped).await {
+    while let Some((stream, from, slot)) = next(&listener, &slots, &mut stopped).await {
         while connections.try_join_next().is_some() {}
-        connections.spawn(serve(stream, slot, routes.clone(), config.clone(), stopped.clone()));
+        connections.spawn(connection::serve(stream, from, slot, routes.clone(), config.clone(), stopped.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -165,12 +174,12 @@ async fn next(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     stopped: &mut watch::Receiver<bool>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let connection = async {
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, slot)),
+                Ok((stream, from)) => return Some((stream, from, slot)),
                 Err(error) => {
                     // Out of files, most likely: others have to close some first.
                     warn!(%error, "the admin server can't accept");
@@ -185,31 +194,6 @@ async fn next(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-    routes: Router,
-    config: AdminConfig,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.head_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    tokio::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = async { tokio::select! { _ = stopped.wait_for(|stop| *stop) => {}, () = sleep(config.max_age) => {} } } => {
-            connection.as_mut().graceful_shutdown();
-            timeout(GRACE, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = result {
-        debug!(%error, "an admin connection ended badly");
-    }
-}
-
 fn routes(sources: Arc<Sources>) -> Router {
     crate::dashboard::routes()
         .route("/livez", get(|State(sources): State<Arc<Sources>>| async move { sources.health(Scope::Live) }))
@@ -221,6 +205,7 @@ fn routes(sources: Arc<Sources>) -> Router {
         .route("/api/v1/calls", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.calls)))
         .route("/api/v1/pool", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.pool)))
         .route("/api/v1/clients", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.clients)))
+        .route("/api/v1/live", get(live))
         .route("/api/v1/topics", get(|State(sources): State<Arc<Sources>>| view(sources, |views| &views.topics)))
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path", json!(PATHS)) })
         .with_state(sources)
@@ -234,9 +219,36 @@ impl Sources {
     }
 }
 
-async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
-    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    aside(sources, |sources| ([(header::CONTENT_TYPE, TEXT)], crate::encode(&sources.registry)).into_response()).await
+async fn metrics(State(sources): State<Arc<Sources>>, headers: HeaderMap) -> Response {
+    let mut accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accept.any(text::wants_open_metrics);
+    aside(sources, move |sources| {
+        let open_metrics = crate::encode(&sources.registry);
+        let (kind, body) = match open {
+            true => (text::OPEN_METRICS, open_metrics),
+            false => (text::PROMETHEUS, text::from_open_metrics(&open_metrics)),
+        };
+        ([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], body).into_response()
+    })
+    .await
+}
+
+/// Frames for as long as the viewer takes them.
+async fn live(State(sources): State<Arc<Sources>>, Extension(caller): Extension<Arc<Caller>>) -> Response {
+    let viewers = &sources.views.live;
+    let Some(viewer) = viewers.join() else {
+        let detail = json!({ "limit": "viewers", "max": viewers.max() });
+        return error(StatusCode::SERVICE_UNAVAILABLE, "as many viewers as there may be", detail);
+    };
+    caller.watches();
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Its slot is given back: nothing else is asked on this connection.
+        (header::CONNECTION, "close"),
+    ];
+    let frames = viewer.stream(sources.stopped.clone(), move || caller.took());
+    (headers, Body::from_stream(frames)).into_response()
 }
 
 async fn view(sources: Arc<Sources>, pick: fn(&Views) -> &View) -> Response {
@@ -258,6 +270,6 @@ async fn aside(sources: Arc<Sources>, answer: impl FnOnce(&Sources) -> Response 
     }
 }
 
-fn error(status: StatusCode, error: &str, detail: Value) -> Response {
+pub(crate) fn error(status: StatusCode, error: &str, detail: Value) -> Response {
     (status, Json(json!({ "error": error, "detail": detail }))).into_response()
 }

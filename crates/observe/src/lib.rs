@@ -5,19 +5,27 @@
 
 #![warn(missing_docs)]
 
+mod access;
 mod admin;
+mod connection;
 mod dashboard;
+mod events;
 mod health;
 mod metrics;
 mod pulse;
 mod reason;
+mod viewers;
 
 pub use admin::{Admin, AdminConfig, View, Views};
+pub use events::{Events, Recorded, RoutingEvent};
 pub use health::{Check, CheckState, Failing, Health, Heartbeat, Report, Scope, Turn};
-pub use metrics::{CacheCounters, Fill, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode};
+pub use metrics::{
+    CacheCounters, Fill, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode, resident_bytes,
+};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 #[doc(hidden)]
 pub use pulse::Jam;
 pub use pulse::{Beats, Pulse};
 pub use reason::{CloseReason, DropReason};
+pub use viewers::{ViewerStats, Viewers};

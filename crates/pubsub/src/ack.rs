@@ -6,6 +6,7 @@ use sinew_wire::{Control, PublishResult, RefusedRun};
 
 use crate::outbox::Outbox;
 use crate::remote::OpenResult;
+use crate::report::Report;
 
 /// What a publisher waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,7 @@ struct Tally {
     /// Deliveries not settled yet. `None` before [`Ack::begin`] and after the result was sent.
     open: Option<u64>,
     sent: bool,
+    report: Option<Box<Report>>,
 }
 
 impl Ack {
@@ -71,7 +73,12 @@ impl Ack {
             duplicates: 0,
             refusal: None,
         };
-        Arc::new(Self { wants, reply, deadline, tally: Mutex::new(Tally { result, open: None, sent: false }) })
+        Arc::new(Self {
+            wants,
+            reply,
+            deadline,
+            tally: Mutex::new(Tally { result, open: None, sent: false, report: None }),
+        })
     }
 
     pub(crate) const fn wants(&self) -> Wants {
@@ -140,6 +147,15 @@ impl Ack {
         self.send_if_settled(&mut tally);
     }
 
+    /// Has the live view told when the result is known, which may be now.
+    pub(crate) fn report_to(&self, report: Report) {
+        let mut tally = self.tally.lock();
+        match tally.sent {
+            true => report.emit(&tally.result),
+            false => tally.report = Some(Box::new(report)),
+        }
+    }
+
     pub(crate) fn is_settled(&self) -> bool {
         self.tally.lock().sent
     }
@@ -158,6 +174,9 @@ impl Ack {
         if tally.open == Some(0) {
             tally.open = None;
             tally.sent = true;
+            if let Some(report) = tally.report.take() {
+                report.emit(&tally.result);
+            }
             match &self.reply {
                 Reply::Session(outbox) => outbox.control(&Control::PublishResult(tally.result)),
                 Reply::Node(open) => {

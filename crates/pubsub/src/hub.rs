@@ -7,13 +7,14 @@ use std::time::Instant;
 use sinew_flow::Budget;
 use sinew_observe::{CacheCounters, DropReason, Metrics, Pulse};
 use sinew_topic::{Pattern, Topic};
-use sinew_wire::{Limit, PeerId};
+use sinew_wire::{Features, Limit, PeerId, Policy};
 use tokio::task::JoinHandle;
 
 use crate::config::{ForwardConfig, PubSubConfig};
 use crate::group::Chosen;
 use crate::inbound::Inbound;
 use crate::interest::{InterestFeed, NodeInterest};
+use crate::lag::Lag;
 use crate::lanes::Lane;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
@@ -23,6 +24,7 @@ use crate::remote::Remote;
 use crate::run::{Origin, Slice};
 use crate::shard::{Found, Shard};
 use crate::subscription::{SubscribeError, Subscription, SubscriptionSpec, count_dropped};
+use crate::tap::{Announcer, Tap};
 
 /// What every part of the service needs.
 #[derive(Debug)]
@@ -31,6 +33,16 @@ pub(crate) struct Shared {
     pub(crate) forwarding: ForwardConfig,
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// Counts deliveries that did not happen. What the node tells itself is counted apart: it is nobody's message.
+    pub(crate) fn count_dropped(&self, topic: &Topic, reason: DropReason, deliveries: u64) {
+        match topic.is_reserved() {
+            true => self.metrics.live_lost.inc_by(deliveries),
+            false => self.metrics.dropped(reason).inc_by(deliveries),
+        };
+    }
 }
 
 /// The pub/sub service of a node. Cheap to clone; all clones are the same service.
@@ -205,6 +217,19 @@ impl PubSub {
             inner.shared.metrics.limit_refused(Limit::Subscriptions).inc();
             return Err(SubscribeError::Limit { limit: Limit::Subscriptions, allowed });
         }
+        let subscription = self.put_in_place(spec, outbox, now, confirm);
+        inner.shared.metrics.subscriptions.inc();
+        Ok(subscription)
+    }
+
+    fn put_in_place(
+        &self,
+        spec: SubscriptionSpec,
+        outbox: &Arc<Outbox>,
+        now: Instant,
+        confirm: impl FnOnce(),
+    ) -> Arc<Subscription> {
+        let inner = &self.0;
         let key = inner.next_key.fetch_add(1, Ordering::Relaxed);
         let subscription = Subscription::new(key, spec, Arc::clone(&inner.shared), Arc::clone(outbox));
         let subscription = Arc::new(subscription);
@@ -214,29 +239,64 @@ impl PubSub {
         }
         // Not before: who has heard of it may rely on it.
         inner.interest.add(&subscription);
-        inner.shared.metrics.subscriptions.inc();
-        Ok(subscription)
+        subscription
+    }
+
+    /// A subscription of the node itself to reserved names, beside those of clients and not counted as one of theirs. At most
+    /// `buffer` messages are queued, the oldest are given up.
+    pub fn tap(&self, pattern: Pattern, buffer: usize, now: Instant) -> Tap {
+        let outbox = Outbox::new(Features::default());
+        let spec = SubscriptionSpec {
+            number: 0,
+            pattern,
+            group: None,
+            policy: Policy::DropOldest,
+            buffer,
+            last: false,
+            window: u64::MAX,
+        };
+        let subscription = self.put_in_place(spec, &outbox, now, || {});
+        Tap::new(self.clone(), subscription, outbox)
+    }
+
+    /// What the node itself publishes on reserved names.
+    pub fn announcer(&self, node: PeerId) -> Announcer {
+        Announcer::new(self.clone(), node, self.first_count())
+    }
+
+    /// Whether anybody in the realm would get what is published on a topic now.
+    pub fn is_wanted(&self, topic: &Topic) -> bool {
+        let index = self.shard_index(topic.as_str());
+        let shard = &self.0.shards[index];
+        let mut state = shard.lock();
+        // Not a look-up of a message: it does not count for the cache.
+        state.plan(topic, index, shard.generation(), self.0.lanes.len()).plan.matched() > 0
     }
 
     /// Ends a subscription. What a member of a queue group had not been sent yet goes to the others of the group; what
     /// another subscription had not been sent is dropped and counted.
     pub fn unsubscribe(&self, subscription: &Arc<Subscription>) {
-        self.0.interest.remove(subscription);
-        for shard in self.shards_of(subscription.pattern()) {
-            shard.remove(subscription);
-        }
-        for slice in subscription.close() {
+        for slice in self.take_away(subscription) {
             self.give_to_another(subscription, slice);
         }
         self.0.subscriptions.fetch_sub(1, Ordering::Relaxed);
         self.0.shared.metrics.subscriptions.dec();
     }
 
+    /// Ends a subscription. Gives back what was queued.
+    pub(crate) fn take_away(&self, subscription: &Subscription) -> Vec<Slice> {
+        self.0.interest.remove(subscription);
+        for shard in self.shards_of(subscription.pattern()) {
+            shard.remove(subscription);
+        }
+        subscription.close()
+    }
+
     /// Hands a slice of a closed subscription to another member of its queue group, if there is one.
     pub(crate) fn give_to_another(&self, closed: &Subscription, slice: Slice) {
         match closed.group() {
             Some(name) => self.give_to_group(name, slice, DropReason::SubscriberGone),
-            None => count_dropped(&self.0.shared, &mut 0, &slice, DropReason::SubscriberGone),
+            None => count_dropped(&self.0.shared, &mut Lag::default(), &slice, DropReason::SubscriberGone),
         }
     }
 
@@ -252,15 +312,17 @@ impl PubSub {
         match chosen {
             Some(Chosen::Local(heir)) => heir.push([slice]),
             Some(Chosen::Remote(heir)) => heir.remote.push(Forwarded::new(slice, Arc::clone(&heir.to))),
-            None => count_dropped(&self.0.shared, &mut 0, &slice, reason),
+            None => count_dropped(&self.0.shared, &mut Lag::default(), &slice, reason),
         }
     }
 
-    /// Topics published lately, with the number of subscriptions each one reaches.
+    /// Topics published lately by clients, with the number of subscriptions each one reaches.
     pub fn topics(&self) -> Vec<TopicInfo> {
         let mut topics = Vec::new();
         for shard in &self.0.shards {
-            topics.extend(shard.lock().plans().map(|plan| TopicInfo {
+            let state = shard.lock();
+            let of_clients = state.plans().filter(|plan| !plan.topic.is_reserved());
+            topics.extend(of_clients.map(|plan| TopicInfo {
                 topic: plan.topic.clone(),
                 matched: plan.matched() as usize,
                 local: plan.matched_here() as usize,

@@ -184,6 +184,16 @@ impl Outbox {
         self.wake.notify_one();
     }
 
+    /// Takes everybody out of the line, for a reader that asks its only source itself.
+    pub(crate) fn unlist(&self) {
+        self.state.lock().listed.clear();
+    }
+
+    /// Has [`Outbox::woken`] return.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
     /// Ends the session with a reason, after everything that can go out now when `flush` is set. The first reason stays.
     pub fn close(&self, reason: Refusal, flush: bool) {
         let mut state = self.state.lock();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sinew_flow::Batch;
 use sinew_observe::DropReason;
 use sinew_topic::{NameError, Topic};
-use sinew_wire::{Control, Refusal, RefusedRun};
+use sinew_wire::{Control, Refusal, RefusedRun, live};
 use tokio::sync::Notify;
 
 use crate::ack::{Ack, Outcome, Reply, Wants};
@@ -14,11 +14,13 @@ use crate::block::{Block, RunLimits};
 use crate::dedup::Dedup;
 use crate::group::Chosen;
 use crate::hub::PubSub;
+use crate::lag::Lag;
 use crate::lanes::Job;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::recipients::Forwarded;
 use crate::remote::Remote;
+use crate::report::{Published, Report};
 use crate::run::{Origin, Run, Slice};
 use crate::spread::Spread;
 use crate::subscription::{Subscription, count_dropped};
@@ -73,6 +75,8 @@ pub struct Publisher {
     processed: u64,
     /// Entry bytes of the run that is parked.
     parked_bytes: u64,
+    /// Other nodes that got a copy of the last run.
+    reached: usize,
 }
 
 #[derive(Debug)]
@@ -128,7 +132,12 @@ impl Publisher {
             acks_made: 0,
             processed: 0,
             parked_bytes: 0,
+            reached: 0,
         }
+    }
+
+    pub(crate) const fn hub(&self) -> &PubSub {
+        &self.hub
     }
 
     /// Who publishes.
@@ -237,7 +246,7 @@ impl Publisher {
         let Work { submission, audience, token } = work;
         let Submission { mut run, wants, deadline, retain, require_subscribers } = submission;
         let bytes = run.entries.len() as u64;
-        let messages = run.messages;
+        let (messages, received) = (run.messages, run.received);
         let has_memory = run.memory.is_some();
         let ack = wants.and_then(|wants| self.open_ack(wants, &run, token, now, deadline));
         let refused = wants.is_some() && ack.is_none();
@@ -249,13 +258,9 @@ impl Publisher {
         run.ack.clone_from(&ack);
         let (plan, slices, duplicates) = self.admit(run, retain, now);
         let due = u64::from(messages - duplicates) * audience.matched(&plan);
-        let metrics = &self.hub.shared().metrics;
-        metrics.duplicates.inc_by(u64::from(duplicates));
+        self.hub.shared().metrics.duplicates.inc_by(u64::from(duplicates));
         match &self.home {
-            Home::Session(_) => {
-                plan.count_published(u64::from(messages));
-                metrics.published.inc_by(u64::from(messages));
-            }
+            Home::Session(_) => self.count_published(&plan, messages),
             // Too many results are open: it is delivered, and nothing will be known of it.
             Home::Node(remote) if refused => {
                 remote.answer(token, Outcome { matched: due, delivered: 0, dropped: 0, unknown: due });
@@ -269,6 +274,7 @@ impl Publisher {
                 ack.begin(due, duplicates);
             }
         }
+        self.reached = 0;
         for slice in slices {
             if has_memory {
                 self.deliver(&plan, slice, &audience);
@@ -276,6 +282,7 @@ impl Publisher {
                 self.miss_all(&plan, &slice, &audience, DropReason::QueueMemory);
             }
         }
+        self.report(&plan, messages, received, has_memory, ack.as_ref());
         self.last_plan = Some(plan);
         if self.parked.is_empty() {
             self.processed += bytes;
@@ -286,6 +293,29 @@ impl Publisher {
                 _ => self.hub.config().block_timeout,
             };
             self.patience = now.checked_add(patience);
+        }
+    }
+
+    /// What the node says of itself is nobody's message.
+    fn count_published(&self, plan: &Plan, messages: u32) {
+        if !plan.topic.is_reserved() {
+            plan.count_published(u64::from(messages));
+            self.hub.shared().metrics.published.inc_by(u64::from(messages));
+        }
+    }
+
+    /// Tells the live view of a run that was published here: now, or when its result is known to whoever waits for it.
+    fn report(&self, plan: &Plan, messages: u32, received: Instant, has_memory: bool, ack: Option<&Arc<Ack>>) {
+        let events = &self.hub.shared().metrics.events;
+        if !events.wanted() || !matches!(self.home, Home::Session(_)) || plan.topic.is_reserved() {
+            return;
+        }
+        let published = Published { topic: plan.topic.clone(), messages, nodes: self.reached };
+        match ack.filter(|ack| ack.wants() == Wants::Confirmed) {
+            Some(ack) => ack.report_to(Report { events: events.clone(), published, received }),
+            None if plan.matched() == 0 => published.emit(events, live::Outcome::Unheard, None),
+            None if has_memory => published.emit(events, live::Outcome::Ok, None),
+            None => published.emit(events, live::Outcome::Dropped, None),
         }
     }
 
@@ -333,6 +363,8 @@ impl Publisher {
         let acked = matches!(&slice.run().ack, Some(ack) if ack.wants() == Wants::Confirmed);
         let order = self.lanes_pending();
         if acked && order {
+            // Where it goes is not known before it is its turn; where it could go is.
+            self.reached = plan.remotes.len();
             self.parked.push(Parked::Order(Arc::clone(plan), slice, audience.clone()));
             return;
         }
@@ -374,7 +406,9 @@ impl Publisher {
                             }
                         }
                         // The last member here has left since; it was chosen, so nobody else gets it.
-                        None => count_dropped(self.hub.shared(), &mut 0, &slice, DropReason::SubscriberGone),
+                        None => {
+                            count_dropped(self.hub.shared(), &mut Lag::default(), &slice, DropReason::SubscriberGone)
+                        }
                     }
                 }
             }
@@ -386,6 +420,7 @@ impl Publisher {
         if plan.groups.is_empty() {
             for node in &plan.remotes {
                 if let Some(to) = &node.direct {
+                    self.reached += 1;
                     self.forward(&node.remote, Forwarded::new(slice.clone(), Arc::clone(to)));
                 }
             }
@@ -401,7 +436,12 @@ impl Publisher {
                 }
             }
         }
+        let mut last: Option<&Arc<Remote>> = None;
         for (remote, item) in spread.copies(plan, slice) {
+            // All copies for one node stand together.
+            if last.replace(remote).is_none_or(|last| !Arc::ptr_eq(last, remote)) {
+                self.reached += 1;
+            }
             self.forward(remote, item);
         }
     }
@@ -534,7 +574,7 @@ impl Publisher {
                 for name in groups.as_groups().iter() {
                     match plan.group(name).and_then(|group| group.least_loaded()) {
                         Some(member) => member.miss(slice, reason),
-                        None => count_dropped(self.hub.shared(), &mut 0, slice, reason),
+                        None => count_dropped(self.hub.shared(), &mut Lag::default(), slice, reason),
                     }
                 }
             }

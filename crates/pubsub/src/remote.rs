@@ -457,8 +457,10 @@ impl Remote {
                 continue;
             }
             let messages = item.messages() as u64;
-            state.forwarded += messages;
-            self.shared.metrics.forwarded.inc_by(messages);
+            if !item.slice.run().topic.is_reserved() {
+                state.forwarded += messages;
+                self.shared.metrics.forwarded.inc_by(messages);
+            }
             let token = state.open_result(&item);
             return Some(Sent::Run(item, token));
         }
@@ -548,7 +550,7 @@ impl Remote {
             if let Sent::Run(item, _) = sent {
                 let messages = item.messages() as u64;
                 state.dropped += messages;
-                self.shared.metrics.dropped(DropReason::NodeGone).inc_by(item.expected());
+                self.shared.count_dropped(&item.slice.run().topic, DropReason::NodeGone, item.expected());
             }
         }
         for (ack, expected) in std::mem::take(&mut state.open).into_values() {
@@ -646,7 +648,7 @@ fn is_acked(slice: &Slice) -> bool {
 fn count_dropped(shared: &Shared, dropped: &mut u64, item: &Forwarded, reason: DropReason) {
     *dropped += item.messages() as u64;
     let expected = item.expected();
-    shared.metrics.dropped(reason).inc_by(expected);
+    shared.count_dropped(&item.slice.run().topic, reason, expected);
     if let Some(ack) = &item.slice.run().ack {
         ack.dropped(expected);
     }

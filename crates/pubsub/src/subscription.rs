@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::ack::Wants;
 use crate::backlog::{self, Backlog, Load};
 use crate::hub::Shared;
+use crate::lag::Lag;
 use crate::outbox::{Outbox, Source, WriteBatch};
 use crate::run::Slice;
 
@@ -55,6 +56,8 @@ type LatestKey = (Topic, Box<[u8]>);
 pub struct Subscription {
     key: u64,
     spec: SubscriptionSpec,
+    /// Messages it may queue.
+    capacity: usize,
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
     load: Load,
@@ -65,9 +68,25 @@ pub struct Subscription {
 struct State {
     queue: Queue<Slice, LatestKey>,
     window: SendWindow,
-    /// Dropped since the subscriber was last told.
-    missed: u64,
+    missed: Lag,
     backlog: Backlog,
+}
+
+/// How far a subscriber is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lagging {
+    /// Messages queued.
+    pub queued: usize,
+    /// Messages that may be queued.
+    pub capacity: usize,
+    /// Entry bytes queued.
+    pub queued_bytes: usize,
+    /// Entry bytes that may be queued, unless memory is short.
+    pub capacity_bytes: usize,
+    /// Messages it did not get, since it subscribed.
+    pub missed: u64,
+    /// When it missed one last.
+    pub last_missed: Option<Instant>,
 }
 
 impl Subscription {
@@ -85,8 +104,9 @@ impl Subscription {
             Policy::Latest => flow::Policy::Latest,
         };
         let window = SendWindow::new(spec.window.clamp(1, config.max_window));
-        let state = State { queue: Queue::new(limits, policy), window, missed: 0, backlog: Backlog::default() };
-        Self { key, spec, shared, outbox, load: Load::default(), state: Mutex::new(state) }
+        let state =
+            State { queue: Queue::new(limits, policy), window, missed: Lag::default(), backlog: Backlog::default() };
+        Self { key, spec, capacity: buffer, shared, outbox, load: Load::default(), state: Mutex::new(state) }
     }
 
     pub(crate) const fn key(&self) -> u64 {
@@ -126,6 +146,19 @@ impl Subscription {
     /// Messages queued now.
     pub fn queued(&self) -> usize {
         self.state.lock().queue.messages()
+    }
+
+    /// How far it is behind now.
+    pub fn lagging(&self) -> Lagging {
+        let state = self.state.lock();
+        Lagging {
+            queued: state.queue.messages(),
+            capacity: self.capacity,
+            queued_bytes: state.queue.bytes(),
+            capacity_bytes: self.shared.config.max_queue_bytes,
+            missed: state.missed.total(),
+            last_missed: state.missed.last(),
+        }
     }
 
     /// Queues what there is room for under the policy; the policy decides about the rest. Never waits.
@@ -180,7 +213,7 @@ impl Subscription {
     /// Another node has dropped so many messages for this one, and counted them: the subscriber learns of it.
     pub(crate) fn missed_elsewhere(self: &Arc<Self>, messages: u64) {
         let mut state = self.state.lock();
-        state.missed = state.missed.saturating_add(messages);
+        state.missed.add(messages);
         self.after_push(state);
     }
 
@@ -272,8 +305,8 @@ impl Subscription {
         let mut sent = 0;
         let mut oldest = None;
         while !state.backlog.closed {
-            if state.missed > 0 {
-                let missed = std::mem::take(&mut state.missed);
+            if state.missed.is_untold() {
+                let missed = state.missed.tell();
                 encode_control(&Control::Lagged { subscription: self.spec.number, missed }, batch.head());
             }
             let room = until.saturating_sub(batch.gathered());
@@ -342,6 +375,32 @@ impl Subscription {
         );
     }
 
+    /// For a reader in this process, who needs no credit: moves up to about `max_bytes` into `out`. Returns how many messages
+    /// it has missed since it was last told, and whether there is more.
+    pub(crate) fn take_slices(&self, now: Instant, max_bytes: usize, out: &mut Vec<Slice>) -> (u64, bool) {
+        let mut state = self.state.lock();
+        let mut left = max_bytes;
+        while left > 0
+            && let Some(slice) = state.queue.pop(left)
+        {
+            left = left.saturating_sub(slice.bytes());
+            if slice.run().expires.is_some_and(|at| at <= now) {
+                self.drop_locked(&mut state, &slice, DropReason::Expired);
+            } else {
+                out.push(slice);
+            }
+        }
+        let missed = state.missed.tell();
+        self.charge_slots(&mut state);
+        self.note_load(&state);
+        let more = state.has_work();
+        state.backlog.listed = more;
+        let waiters = state.backlog.take_waiters();
+        drop(state);
+        backlog::wake(waiters);
+        (missed, more)
+    }
+
     /// Ends it: nothing more is sent. Gives back what was queued, for a queue group to hand to another member.
     pub(crate) fn close(&self) -> Vec<Slice> {
         let mut state = self.state.lock();
@@ -362,15 +421,15 @@ impl Subscription {
 
 impl State {
     fn has_work(&self) -> bool {
-        !self.backlog.closed && (self.missed > 0 || (!self.queue.is_empty() && self.window.available() > 0))
+        !self.backlog.closed && (self.missed.is_untold() || (!self.queue.is_empty() && self.window.available() > 0))
     }
 }
 
 /// A drop has a reason, reaches the subscriber as part of its next `Lagged`, and the publisher if it asked.
-pub(crate) fn count_dropped(shared: &Shared, missed: &mut u64, slice: &Slice, reason: DropReason) {
+pub(crate) fn count_dropped(shared: &Shared, missed: &mut Lag, slice: &Slice, reason: DropReason) {
     let n = slice.messages() as u64;
-    *missed = missed.saturating_add(n);
-    shared.metrics.dropped(reason).inc_by(n);
+    missed.add(n);
+    shared.count_dropped(&slice.run().topic, reason, n);
     if let Some(ack) = &slice.run().ack
         && ack.wants() == Wants::Confirmed
     {

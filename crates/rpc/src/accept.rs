@@ -39,7 +39,7 @@ impl Service {
             Kind::Node => self.open_for_node(link, request, frame, now)?,
         };
         if let Err(unfit) = opened {
-            self.refuse(link, request.call, &unfit);
+            self.refuse(link, (request.call, request.name), &unfit);
         }
         Ok(())
     }
@@ -202,7 +202,7 @@ impl Service {
     }
 
     /// Answers a request that has opened no call.
-    fn refuse(&self, link: &Link, number: u64, unfit: &Unfit) {
+    fn refuse(&self, link: &Link, (number, name): (u64, &str), unfit: &Unfit) {
         let body;
         let reply = match unfit {
             Unfit::Refused(refusal) => {
@@ -216,6 +216,10 @@ impl Service {
         };
         if matches!(link.kind, Kind::Client { .. }) {
             self.metrics.calls(reply.status).inc();
+            // A name that can't be one is not shown to anybody.
+            if self.metrics.events.wanted() && Topic::parse(name).is_ok() {
+                self.report(&name.into(), None, reply.status, Duration::ZERO);
+            }
         }
         link.lane.push_always(|out| reply.encode(out));
     }

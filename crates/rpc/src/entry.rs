@@ -143,6 +143,13 @@ pub(crate) struct Left {
     pub(crate) hedge: Option<CallId>,
 }
 
+impl Route {
+    /// The node of the instance that has it, or had it last.
+    pub(crate) fn provider(&self) -> Option<PeerId> {
+        self.pick.as_ref().map(|pick| pick.id).or_else(|| self.excluded.last().copied()).map(|id| id.node)
+    }
+}
+
 impl Entry {
     /// Whether another provider may be tried after this one has answered so. What says that it was not executed may be
     /// tried by all, the rest by those that can be executed twice.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use sinew_balance::Outcome;
 use sinew_link::LaneError;
-use sinew_wire::ProviderHealth;
+use sinew_observe::RoutingEvent;
 use sinew_wire::call::{Reply, Status, encode_cancel};
+use sinew_wire::{PeerId, ProviderHealth, live};
 
 use crate::entry::{Entry, Keeping, Left, Place, Up};
 use crate::link::{Kind, Link};
@@ -175,6 +176,7 @@ impl Service {
         if let Some(gather) = entry.gather.take() {
             gather.children().for_each(|child| self.cancel_call(child, now));
         }
+        let provider = entry.route.as_ref().and_then(|route| route.provider());
         let (number, opening) = (id.number(entry.attempt), entry.opening);
         self.leave(id, place, Leaving { number, opening, cause, served: cause.served(reply, took) }, now);
         if let Some(route) = &mut entry.route
@@ -183,9 +185,15 @@ impl Service {
             route.procedure.finished(&pick, cause.outcome(reply, took), took, now);
         }
         if cause != Cause::Cancelled {
-            self.answer(id, &entry, reply, now);
-        } else if entry.route.is_some() && matches!(entry.up, Up::Link { .. }) {
+            self.answer(id, &entry, (reply, provider), now);
+        } else if let (Some(route), Up::Link { .. }) = (&entry.route, &entry.up) {
             self.metrics.calls(Status::Cancelled).inc();
+            self.report(
+                &route.procedure.name,
+                provider,
+                Status::Cancelled,
+                now.saturating_duration_since(entry.opened),
+            );
         }
         let keeping = entry.route.map_or(Keeping::Never, |route| route.keeping);
         self.landed(id, keeping, entry.passed, reply, now);
@@ -217,8 +225,27 @@ impl Service {
         }
     }
 
-    /// Tells who has called.
-    fn answer(self: &Arc<Self>, id: CallId, entry: &Entry, reply: &Reply<'_>, now: Instant) {
+    /// Tells the live view of a call of a client of this node that has ended.
+    pub(crate) fn report(&self, name: &Arc<str>, provider: Option<PeerId>, status: Status, took: Duration) {
+        self.metrics.events.emit(|| RoutingEvent {
+            kind: live::Kind::Call,
+            name: Arc::clone(name),
+            provider,
+            messages: 1,
+            nodes: usize::from(provider.is_some_and(|node| node != self.node)),
+            outcome: live::Outcome::of_call(status),
+            latency: Some(took),
+        });
+    }
+
+    /// Tells who has called. `provider` is the node that was to answer last.
+    fn answer(
+        self: &Arc<Self>,
+        id: CallId,
+        entry: &Entry,
+        (reply, provider): (&Reply<'_>, Option<PeerId>),
+        now: Instant,
+    ) {
         // An attempt before may have been executed: whatever became of the last one.
         let reply = match reply.status {
             Status::NotSent | Status::Overloaded | Status::NoProvider | Status::NoPeers if entry.maybe => {
@@ -229,9 +256,11 @@ impl Service {
         };
         match &entry.up {
             Up::Link { link, number } => {
-                if entry.route.is_some() {
+                if let Some(route) = &entry.route {
+                    let took = now.saturating_duration_since(entry.opened);
                     self.metrics.calls(reply.status).inc();
-                    self.metrics.call_seconds.observe(now.saturating_duration_since(entry.opened), 1);
+                    self.metrics.call_seconds.observe(took, 1);
+                    self.report(&route.procedure.name, provider, reply.status, took);
                 }
                 if link.forget(*number, id) {
                     deliver(link, *number, reply);

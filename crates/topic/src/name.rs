@@ -86,6 +86,13 @@ pub(crate) use text_traits;
 
 text_traits!(Topic);
 
+/// The name alone, sharing the text.
+impl From<Topic> for Arc<str> {
+    fn from(topic: Topic) -> Self {
+        topic.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

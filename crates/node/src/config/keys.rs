@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sinew_link::Address;
 
-use super::{Config, LogFormat, UseRelays, format_duration, format_size, parse_duration, parse_size};
+use super::{Config, LogFormat, Secret, UseRelays, format_duration, format_size, parse_duration, parse_size};
 
 /// One thing a node can be told: the single source of its names, its documentation and its text form.
 pub struct Key {
@@ -27,6 +27,7 @@ enum Field {
     Texts(fn(&mut Config) -> &mut Vec<String>),
     Identity,
     Admin,
+    AdminToken,
     LogFormat,
     UseRelays,
     Text(fn(&mut Config) -> &mut String),
@@ -56,6 +57,11 @@ pub const KEYS: &[Key] = &[
     key("data_dir", Field::Path(|c| &mut c.data_dir), "directory for the identity and the client socket"),
     key("identity", Field::Identity, "file of the identity key, made when missing"),
     key("admin", Field::Admin, "HOST:PORT of the admin server (health, metrics, snapshots), or \"off\""),
+    key(
+        "admin_token",
+        Field::AdminToken,
+        "what those from other hosts show the admin server; made and kept in the data directory where one is needed",
+    ),
     key("realm", Field::Text(|c| &mut c.realm), "realm the node serves"),
     key("open", Field::Switch(|c| &mut c.open), "admit anyone who names the realm, also from other hosts"),
     key("shards", Field::Count(|c| &mut c.shards), "stripes of the pub/sub state, 0 for one per core"),
@@ -317,6 +323,7 @@ impl Key {
             Field::Listen | Field::MeshListen | Field::Addresses(_) | Field::Texts(_) => {}
             Field::Identity => config.identity = Some(PathBuf::from(text)),
             Field::Admin => config.admin = parse_admin(text)?,
+            Field::AdminToken => config.admin_token = Some(Secret::new(text)),
             Field::LogFormat => config.log.format = parse_log_format(text)?,
             Field::UseRelays => config.mesh.use_relays = parse_use_relays(text)?,
             Field::Text(field) => *field(config) = text.to_owned(),
@@ -342,6 +349,7 @@ impl Key {
             Field::Texts(field) => json!(field(&mut config)),
             Field::Identity => json!(config.identity_file()),
             Field::Admin => config.admin.map_or_else(|| json!("off"), |admin| json!(admin.to_string())),
+            Field::AdminToken => json!(config.admin_token.map(|_| Secret::MASK)),
             Field::LogFormat => json!(match config.log.format {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",

@@ -2,6 +2,7 @@
 
 mod keys;
 mod load;
+mod secret;
 mod several;
 mod show;
 mod units;
@@ -15,6 +16,7 @@ use sinew_link::{Address, DEFAULT_PORT};
 
 pub use keys::{KEYS, Key};
 pub use load::{ConfigError, Loaded, Loader, Origin};
+pub use secret::Secret;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub use validate::Invalid;
 
@@ -26,6 +28,9 @@ pub const MESH_PORT: u16 = 4500;
 
 /// Name of the default client socket in the data directory.
 pub const SOCKET_NAME: &str = "sinew.sock";
+
+/// Name of the file with the admin token in the data directory.
+pub const ADMIN_TOKEN_NAME: &str = "admin-token";
 
 /// Name of the identity file in the data directory.
 pub const IDENTITY_NAME: &str = "identity";
@@ -52,6 +57,9 @@ pub struct Config {
     pub identity: Option<PathBuf>,
     /// Where the admin server listens; `None` for no admin server.
     pub admin: Option<SocketAddr>,
+    /// What those from other hosts have to show the admin server, except for health and metrics: 16 to 128 letters, digits and
+    /// `-._~`. `None` makes one and keeps it in the data directory, if the admin server is within reach of other hosts.
+    pub admin_token: Option<Secret>,
     /// The realm the node serves.
     pub realm: String,
     /// Admits anyone who names the realm, and with that allows listeners that other hosts can reach.
@@ -223,6 +231,7 @@ impl Default for Config {
             data_dir: None,
             identity: None,
             admin: Some(SocketAddr::from(([127, 0, 0, 1], ADMIN_PORT))),
+            admin_token: None,
             realm: "default".to_owned(),
             open: false,
             shards: 0,

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{KEYS, Loaded};
 
 impl Loaded {
-    /// The effective values as a TOML file that would bring them back, each with its origin in a comment.
+    /// The effective values as a TOML file that would bring them back, each with its origin in a comment;
+    /// but for secrets, which are not shown.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         let mut section = "";
@@ -17,6 +18,7 @@ impl Loaded {
             }
             let line = match key.value(&self.config) {
                 Value::Null => format!("# {name} is not set"),
+                Value::String(mask) if mask == super::Secret::MASK => format!("# {name} = \"{mask}\""),
                 value => format!("{name} = {}", toml_text(&value)),
             };
             writeln!(out, "{line:<44} # {}", self.origin(key)).expect("a String takes every write");

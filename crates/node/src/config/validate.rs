@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sinew_link::Address;
@@ -9,6 +10,9 @@ const MAX_LISTENERS: usize = 16;
 
 /// Longest multiaddress that makes sense.
 const MAX_MULTIADDRESS: usize = 256;
+
+/// Bytes of an admin token: too many to guess, and few enough for a header.
+const TOKEN_LEN: RangeInclusive<usize> = 16..=128;
 
 /// Longest path of a Unix socket, in bytes: what the system's address holds besides its final zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -73,6 +77,16 @@ impl Config {
                     format!("{address} has a path of {len} bytes; a socket's may have {MAX_SOCKET_PATH}")
                 })?;
             }
+        }
+        if let Some(token) = &self.admin_token {
+            let token = token.reveal();
+            ensure(TOKEN_LEN.contains(&token.len()), "admin_token", || {
+                format!("is {} bytes long, not {} to {}", token.len(), TOKEN_LEN.start(), TOKEN_LEN.end())
+            })?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+            ensure(token.chars().all(plain), "admin_token", || {
+                "has something other than letters, digits, '-', '.', '_' and '~' in it".to_owned()
+            })?;
         }
         let admin = self.admin.filter(|admin| !admin.ip().is_loopback());
         ensure(self.open || admin.is_none(), "admin", || {

@@ -19,12 +19,15 @@ impl Levels {
     /// For the queues that have been added by now.
     pub(crate) fn new(health: &Health, queues: &Queues) -> Self {
         let check = |fill: &Fill| health.check(format!("queue {}", fill.queue), Scope::Ready);
-        let rows = queues.fills().iter().map(|fill| (check(fill), Level::default())).collect();
+        let rows =
+            queues.fills().iter().filter(|fill| fill.watched).map(|fill| (check(fill), Level::default())).collect();
         Self { queues: queues.clone(), rows }
     }
 
     pub(crate) fn look(&mut self, now: Instant) {
-        for ((check, level), fill) in self.rows.iter_mut().zip(self.queues.fills()) {
+        for ((check, level), fill) in
+            self.rows.iter_mut().zip(self.queues.fills().into_iter().filter(|fill| fill.watched))
+        {
             match level.look(fill.depth, fill.capacity, now) {
                 Ok(()) => check.pass(),
                 Err(problem) => check.fail(problem),

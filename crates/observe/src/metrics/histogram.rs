@@ -48,6 +48,12 @@ impl Histogram {
         self.0.sum_ns.fetch_add(ns.saturating_mul(n), Ordering::Relaxed);
     }
 
+    /// Events recorded so far in each bucket, the slowest in the last one. The bounds are
+    /// [`DELIVER_BOUNDS_US`](sinew_wire::live::DELIVER_BOUNDS_US).
+    pub fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+        std::array::from_fn(|bucket| self.0.buckets[bucket].load(Ordering::Relaxed))
+    }
+
     /// Events recorded so far.
     pub fn count(&self) -> u64 {
         self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
@@ -71,5 +77,15 @@ impl EncodeMetric for Histogram {
 
     fn metric_type(&self) -> MetricType {
         Self::TYPE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_live_view_knows_the_buckets() {
+        assert_eq!(BOUNDS, sinew_wire::live::DELIVER_BOUNDS_US.map(|us| us * 1_000));
     }
 }

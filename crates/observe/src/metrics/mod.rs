@@ -4,6 +4,7 @@ mod histogram;
 mod process;
 mod queues;
 mod readings;
+pub(crate) mod text;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use sinew_wire::Limit;
 use sinew_wire::call::Status;
 
 pub use self::histogram::Histogram;
+pub use self::process::resident_bytes;
 pub use self::queues::{Fill, Queues};
 pub use self::readings::{Reading, Readings};
-use crate::{CloseReason, DropReason};
+use crate::{CloseReason, DropReason, Events};
 
 /// One label with a name known at compile time: every value comes from an enum or a literal, never from a peer, so
 /// the number of rows is bounded.
@@ -82,6 +84,12 @@ pub struct Handles {
     pub pool_dials_failed: Counter,
     /// Time from the request of a client of this node to its answer.
     pub call_seconds: Histogram,
+    /// Events of what this node routes.
+    pub events: Events,
+    /// Messages of the live view that did not reach a node that watches.
+    pub live_lost: Counter,
+    /// Messages that came over a link as the live view's, and were not of the node at its other end.
+    pub live_forged: Counter,
     calls: [Counter; Status::ALL.len()],
     dropped: [Counter; DropReason::ALL.len()],
     links_closed: [Counter; CloseReason::ALL.len()],
@@ -129,6 +137,9 @@ impl Metrics {
             pool_opened: counter(registry, "pool_opened", "Links to other nodes that came up"),
             pool_dials_failed: counter(registry, "pool_dials_failed", "Dials of other nodes that failed"),
             pool_closed: family(registry, "pool_closed", "Links to other nodes that ended, by reason"),
+            events: Events::default(),
+            live_lost: counter(registry, "live_lost", "Messages of the live view that a node that watches did not get"),
+            live_forged: counter(registry, "live_forged", "Messages in the name of the live view of another node"),
             call_seconds: histogram(registry, "call", "Time from a client's request to its answer"),
             calls: rows(
                 registry,
@@ -178,6 +189,16 @@ impl Handles {
     /// Drops of every kind since the start.
     pub fn dropped_sum(&self) -> u64 {
         self.dropped.iter().map(Counter::get).sum()
+    }
+
+    /// Deliveries that did not happen, by reason: each reason there is.
+    pub fn drops(&self) -> [(DropReason, u64); DropReason::ALL.len()] {
+        DropReason::ALL.map(|reason| (reason, self.dropped(reason).get()))
+    }
+
+    /// Calls of clients of this node that have ended, however.
+    pub fn calls_sum(&self) -> u64 {
+        self.calls.iter().map(Counter::get).sum()
     }
 
     /// Calls of clients of this node that ended like this.

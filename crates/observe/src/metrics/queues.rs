@@ -18,6 +18,7 @@ pub struct Queues(Arc<Mutex<Vec<Queue>>>);
 struct Queue {
     name: &'static str,
     capacity: u64,
+    watched: bool,
     depth: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -31,7 +32,12 @@ impl Queues {
 
     /// Adds a queue. Depth and capacity share a unit (messages, bytes); `depth` has to answer at once.
     pub fn add(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.0.lock().push(Queue { name, capacity, depth: Box::new(depth) });
+        self.0.lock().push(Queue { name, capacity, watched: true, depth: Box::new(depth) });
+    }
+
+    /// Adds a queue that is shown, and whose fill says nothing about whether the node serves its clients.
+    pub fn add_aside(&self, name: &'static str, capacity: u64, depth: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.0.lock().push(Queue { name, capacity, watched: false, depth: Box::new(depth) });
     }
 }
 
@@ -44,12 +50,19 @@ pub struct Fill {
     pub depth: u64,
     /// Its bound.
     pub capacity: u64,
+    /// Whether a node is in a bad way while it is full.
+    pub watched: bool,
 }
 
 impl Queues {
     /// How full each queue is now, in the order in which they were added.
     pub fn fills(&self) -> Vec<Fill> {
-        let fill = |queue: &Queue| Fill { queue: queue.name, depth: (queue.depth)(), capacity: queue.capacity };
+        let fill = |queue: &Queue| Fill {
+            queue: queue.name,
+            depth: (queue.depth)(),
+            capacity: queue.capacity,
+            watched: queue.watched,
+        };
         self.0.lock().iter().map(fill).collect()
     }
 }

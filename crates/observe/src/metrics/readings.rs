@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -82,12 +82,17 @@ impl Collector for Readings {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for family in self.0.lock().iter() {
             let mut rows = encoder.encode_descriptor(family.name, family.help, None, family.kind)?;
-            for (name, value) in (family.read)() {
-                let label: Vec<_> = (name != UNLABELLED).then_some(("count", name)).into_iter().collect();
-                let row = rows.encode_family(&label)?;
-                match family.kind {
-                    MetricType::Counter => ConstCounter::new(value).encode(row)?,
-                    _ => ConstGauge::new(value).encode(row)?,
+            let encode = |row: MetricEncoder<'_>, value: u64| match family.kind {
+                MetricType::Counter => ConstCounter::new(value).encode(row),
+                _ => ConstGauge::new(value).encode(row),
+            };
+            match (family.read)()[..] {
+                // Without the braces of an empty list of labels, like every other number that is alone.
+                [(UNLABELLED, value)] => encode(rows, value)?,
+                ref named => {
+                    for (name, value) in named {
+                        encode(rows.encode_family(&[("count", *name)])?, *value)?;
+                    }
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod confirmed;
 mod copies;
 mod interest;
+mod live;
 mod lost;
 mod properties;
 #[path = "../support/mod.rs"]
