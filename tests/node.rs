@@ -245,8 +245,17 @@ impl Node {
 
 /// Status and body of a page of an HTTP server, seen from a place.
 pub async fn fetch(place: &Place, server: SocketAddr, path: &str) -> Result<(u16, String)> {
+    ask(place, server, path, "").await
+}
+
+/// The same, of a node that wants to see its admin token.
+pub async fn fetch_with(place: &Place, server: SocketAddr, path: &str, token: &str) -> Result<(u16, String)> {
+    ask(place, server, path, &format!("Authorization: Bearer {token}\r\n")).await
+}
+
+async fn ask(place: &Place, server: SocketAddr, path: &str, headers: &str) -> Result<(u16, String)> {
     let mut stream = soon("a connection to the admin server", place.connect(server)).await??;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     soon("an admin page", stream.read_to_string(&mut answer)).await??;

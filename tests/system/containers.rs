@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use sinew_tests::{Peer, Place, binary, fetch, read_peers};
+use sinew_tests::{Peer, Place, binary, fetch_with, read_peers};
 
 use crate::namespaces::run;
 
 /// The image of the tests; the users' one is `sinew`.
 const IMAGE: &str = "sinew-test";
+
+/// What the cluster's admin servers want to see, unless the environment says otherwise.
+const ADMIN_TOKEN: &str = "sinew-on-this-host";
 
 /// How often a container is looked at while a test waits for something.
 const LOOK: Duration = Duration::from_millis(50);
@@ -137,7 +140,7 @@ impl Compose {
     /// A page of the API of node `number`.
     pub async fn api(number: usize, path: &str) -> Result<Value> {
         let admin = SocketAddr::from(([127, 0, 0, 1], 4600 + u16::try_from(number)?));
-        let (status, body) = fetch(&Place::Host, admin, path).await?;
+        let (status, body) = fetch_with(&Place::Host, admin, path, ADMIN_TOKEN).await?;
         ensure!(status == 200, "{path} of node {number} answered {status}: {body}");
         Ok(serde_json::from_str(&body)?)
     }
