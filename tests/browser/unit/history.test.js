@@ -41,6 +41,13 @@ test('a pause is a gap, not a line', () => {
   assert.deepEqual(history.windows[1].events, [1, null, 1]);
 });
 
+test('latencies have a place on a logarithmic axis', () => {
+  const history = new History();
+  history.add({ ...frame(1000), windows: { 1: { p50_us: 0, p95_us: null, p99_us: 7 } } });
+  const { p50, p95, p99 } = history.windows[1];
+  assert.deepEqual([p50, p95, p99], [[1], [null], [7]]);
+});
+
 test('time only goes on', () => {
   const history = new History();
   for (const at of [5000, 5500, 5500, 5200, 6000]) history.add(frame(at));

@@ -16,6 +16,7 @@ const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-dig
 const THROUGHPUT = {
   id: 'throughput',
   format: rate,
+  scale: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.1)] },
   series: [
     { label: 'Events', column: 'events' },
     { label: 'Messages', column: 'messages', dash: [6, 3] },
@@ -26,6 +27,9 @@ const THROUGHPUT = {
 const LATENCY = {
   id: 'latency',
   format: latency,
+  // Logarithmic: one slow second must not hide the others, and the median is far below the tail.
+  scale: { distr: 3, log: 10, range: decades },
+  splits: steps,
   series: [
     { label: 'p50', column: 'p50' },
     { label: 'p95', column: 'p95', dash: [6, 3] },
@@ -42,11 +46,12 @@ export function makeCharts() {
   };
 }
 
-function makeChart({ id, format, series }) {
+function makeChart(kind) {
+  const { id, format, series } = kind;
   const place = byId(id);
   const legend = series.map((one, index) => legendEntry(byId(`${id}-legend`), one.label, index));
   const ink = inks(place, legend);
-  const plot = new uPlot(options(place, format, series, ink, legend), [[], ...series.map(() => [])], place);
+  const plot = new uPlot(options(place, kind, ink, legend), [[], ...series.map(() => [])], place);
   new ResizeObserver(() => plot.setSize(sizeOf(place))).observe(place);
   return {
     draw(history, secs) {
@@ -61,7 +66,7 @@ function makeChart({ id, format, series }) {
   };
 }
 
-function options(place, format, series, ink, legend) {
+function options(place, { format, scale, splits, series }, ink, legend) {
   const axis = { stroke: () => ink.text, font: '11px system-ui, sans-serif', ticks: { show: false } };
   const grid = { stroke: () => ink.line, width: 1 };
   return {
@@ -71,7 +76,7 @@ function options(place, format, series, ink, legend) {
     cursor: { y: false, sync: { key: 'sinew' }, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
       x: { time: true, range: (_, min, max) => [(max ?? 0) - spanOf(min, max)[0], max ?? 0] },
-      y: { range: (_, __, max) => [0, Math.max(1, (max ?? 0) * 1.1)] },
+      y: scale,
     },
     axes: [
       {
@@ -81,7 +86,7 @@ function options(place, format, series, ink, legend) {
         splits: marks,
         values: (_, at) => at.map((s) => clock.format(s * 1000)),
       },
-      { ...axis, grid, size: 58, space: 36, values: (_, at) => at.map(format) },
+      { ...axis, grid, size: 58, space: 36, splits, values: (_, at) => at.map(format) },
     ],
     series: [
       {},
@@ -113,6 +118,21 @@ function marks(plot, _, from, to) {
   const found = [];
   for (let at = Math.ceil(from / step) * step; at <= to; at += step) found.push(at);
   return found;
+}
+
+/** From a power of ten to a power of ten. */
+function decades(_, min, max) {
+  const least = Math.floor(Math.log10(Math.max(1, min ?? 100)));
+  const most = Math.ceil(Math.log10(Math.max(1, max ?? 10_000)));
+  return [10 ** least, 10 ** Math.max(most, least + 1)];
+}
+
+/** Powers of ten; two and five times them where there is room. */
+function steps(_, __, from, to) {
+  const found = [];
+  const between = to / from > 100 ? [1] : [1, 2, 5];
+  for (let power = from; power <= to; power *= 10) found.push(...between.map((step) => step * power));
+  return found.filter((at) => at <= to);
 }
 
 const sizeOf = (place) => ({ width: place.clientWidth, height: Math.max(120, place.clientHeight) });

@@ -8,6 +8,9 @@ const GAP_S = 3;
 
 export const WINDOWS = ['1', '10', '60'];
 
+/** Less than a microsecond has no place on a logarithmic axis. */
+const positive = (us) => (Number.isFinite(us) ? Math.max(us, 1) : null);
+
 /** Columns, oldest first: `time` in seconds, and for each window those of the two charts. */
 export class History {
   time = [];
@@ -42,9 +45,9 @@ export class History {
       const from = windowOf(secs);
       columns.events.push(from?.rate ?? null);
       columns.messages.push(from?.message_rate ?? null);
-      columns.p50.push(from?.p50_us ?? null);
-      columns.p95.push(from?.p95_us ?? null);
-      columns.p99.push(from?.p99_us ?? null);
+      columns.p50.push(positive(from?.p50_us));
+      columns.p95.push(positive(from?.p95_us));
+      columns.p99.push(positive(from?.p99_us));
     }
   }
 
