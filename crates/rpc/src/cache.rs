@@ -21,8 +21,8 @@ const AROUND: usize = 256;
 /// What tells calls apart that may have different results.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// Of the set of providers. Another set has results of its own, so that nothing outlives its provider.
-    revision: u64,
+    /// Of those who may have given it. It is another one once one of them is gone, so that nothing outlives its provider.
+    results: u64,
     name: Arc<str>,
     /// The values of the headers that count, and the argument.
     argument: Bytes,
@@ -60,7 +60,7 @@ pub(crate) enum Found {
 }
 
 impl Key {
-    pub(crate) fn new(name: &Arc<str>, revision: u64, request: &Request<'_>, policy: &CachePolicy) -> Self {
+    pub(crate) fn new(name: &Arc<str>, results: u64, request: &Request<'_>, policy: &CachePolicy) -> Self {
         let mut argument = BytesMut::with_capacity(request.body.len());
         for header in &policy.vary {
             match request.headers.get(header) {
@@ -73,7 +73,7 @@ impl Key {
             }
         }
         argument.put_slice(request.body);
-        Self { revision, name: Arc::clone(name), argument: argument.freeze() }
+        Self { results, name: Arc::clone(name), argument: argument.freeze() }
     }
 }
 

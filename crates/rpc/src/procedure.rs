@@ -38,6 +38,8 @@ struct State {
     seen: u64,
     looked: Instant,
     traits: Traits,
+    /// The last set there was, whose results are kept under the number in the traits.
+    answering: Option<Arc<Providers>>,
     /// Calls that wait until it is known who provides it.
     waiting: HashMap<CallId, u8>,
     resolving: bool,
@@ -48,8 +50,8 @@ struct State {
 pub(crate) struct Traits {
     pub(crate) idempotent: bool,
     pub(crate) cache: Option<Arc<CachePolicy>>,
-    /// Another one for every other set.
-    pub(crate) revision: u64,
+    /// What results are kept under: another one as soon as somebody is gone who may have given some.
+    pub(crate) results: u64,
 }
 
 /// What a choice among the providers has come to.
@@ -77,6 +79,7 @@ impl Procedure {
                 seen: 0,
                 looked: now,
                 traits: Traits::default(),
+                answering: None,
                 waiting: HashMap::new(),
                 resolving: false,
             }),
@@ -209,7 +212,11 @@ impl State {
         }
         let candidates: Vec<Candidate> = set.instances.iter().map(|provider| candidate(provider, node)).collect();
         self.balancer.set(&candidates, now);
-        self.traits = traits_of(set);
+        let results = match self.answering.replace(Arc::clone(set)) {
+            Some(before) if all_remain(&before, set) => self.traits.results,
+            _ => set.revision,
+        };
+        self.traits = Traits { results, ..traits_of(set) };
         self.set = Some(Arc::clone(set));
     }
 }
@@ -235,8 +242,19 @@ fn traits_of(set: &Providers) -> Traits {
     Traits {
         idempotent: set.instances.iter().all(|provider| provider.procedure.idempotent),
         cache: first.cache.clone().filter(|_| agree).map(Arc::new),
-        revision: set.revision,
+        results: set.revision,
     }
+}
+
+/// Whether all who could answer can do so now, in the same way: then what they have answered holds. Others may have come, their
+/// health may be another one, and what the DHT has told of them may have given way to what they have themselves.
+fn all_remain(before: &Providers, now: &Providers) -> bool {
+    let now: HashMap<InstanceId, &Provider> = now.instances.iter().map(|one| (id_of(one), one)).collect();
+    before.instances.iter().all(|one| {
+        now.get(&id_of(one)).is_some_and(|same| {
+            (one.provider, one.instance, &one.procedure) == (same.provider, same.instance, &same.procedure)
+        })
+    })
 }
 
 /// All procedures that were called lately.

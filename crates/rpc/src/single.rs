@@ -22,7 +22,7 @@ impl Service {
         });
         let Some(Some((frame, name))) = call else { return };
         let Ok(CallFrame::Request(request)) = CallFrame::decode(&frame) else { return };
-        let key = Arc::new(Key::new(&name, traits.revision, &request, policy));
+        let key = Arc::new(Key::new(&name, traits.results, &request, policy));
         // Before it stands with those that wait: from then on somebody else may go on with it.
         let waits = self.table.with(id, attempt, |entry| {
             entry.place = Place::Parent;

@@ -140,6 +140,36 @@ async fn what_is_no_result_is_not_kept_and_withdrawal_forgets() {
     world.assert_clean();
 }
 
+/// The set of providers is replaced by another one of the same providers when their health changes, for one, or when what
+/// the DHT has told gives way to what they have.
+#[tokio::test]
+async fn a_result_holds_for_as_long_as_all_who_could_have_given_it_are_there() {
+    let mut world = world(1);
+    let provider = world.provider(0, "a", cached(60_000));
+    let caller = world.client(0);
+    world.call(caller, 1, "a", b"x");
+    assert_eq!(echo(&mut world, provider).await, 1);
+    world.got(caller).await;
+    let session = world.clients[provider].session;
+    world.nodes[0].calls.health(session, 1, ProviderHealth::Degraded).expect("is held");
+    let second = world.provider(0, "a", cached(60_000));
+    world.call(caller, 2, "a", b"x");
+    world.calm().await;
+    assert_eq!(echo(&mut world, provider).await + echo(&mut world, second).await, 0, "it is kept");
+    assert_eq!(world.next(caller).await.reply().body, b"x");
+    // One of two goes, who may have given it.
+    world.leave(provider);
+    world.call(caller, 3, "a", b"x");
+    assert_eq!(echo(&mut world, second).await, 1);
+    world.got(caller).await;
+    // Another way to keep results.
+    world.serve(second, "a", cached(50_000));
+    world.call(caller, 4, "a", b"x");
+    assert_eq!(echo(&mut world, second).await, 1);
+    world.got(caller).await;
+    world.assert_clean();
+}
+
 #[tokio::test]
 async fn a_result_longer_than_a_frame_goes_to_each_on_its_own() {
     let mut world = world(1);
