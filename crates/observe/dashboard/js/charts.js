@@ -86,7 +86,7 @@ function options(place, { format, scale, splits, series }, ink, legend) {
         splits: marks,
         values: (_, at) => at.map((s) => clock.format(s * 1000)),
       },
-      { ...axis, grid, size: 58, space: 36, splits, values: (_, at) => at.map(format) },
+      { ...axis, grid, size: 58, space: 36, splits, filter: (_, at) => at, values: (_, at) => at.map(format) },
     ],
     series: [
       {},

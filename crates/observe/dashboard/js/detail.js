@@ -4,8 +4,6 @@ import { byId, el, say } from './dom.js';
 import { bytes, count, duration, latency, rate } from './format.js';
 import { badge, stateOf } from './panels.js';
 
-const LINKS = 12;
-
 const ROWS = [
   ['Node', (node) => node.node],
   ['Region', (node) => node.region || '–'],
@@ -29,7 +27,7 @@ function linksOf(node) {
   const links = node.links ?? [];
   if (links.length === 0) return 'none';
   const paths = new Map();
-  for (const link of links.slice(0, LINKS)) paths.set(link.path, (paths.get(link.path) ?? 0) + 1);
+  for (const link of links) paths.set(link.path, (paths.get(link.path) ?? 0) + 1);
   const ways = [...paths].map(([path, number]) => `${number} × ${path}`).join(', ');
   const rtts = links.map((link) => link.rtt_us).filter(Number.isFinite);
   const [least, most] = [Math.min(...rtts), Math.max(...rtts)];

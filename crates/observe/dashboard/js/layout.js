@@ -1,8 +1,13 @@
 // Where the nodes of the mesh are drawn: on an ellipse, in an order that stays, so that nothing moves without cause.
 
-/** Room for the names beside the ellipse. */
-const MARGIN_X = 92;
-const MARGIN_Y = 46;
+/** With more nodes than this names are left to the detail and the table. */
+export const NAMED = 24;
+
+/** Room beside the ellipse: for names, and without. */
+const MARGIN = { named: { x: 92, y: 46 }, bare: { x: 24, y: 24 } };
+
+/** Radius of the nodes, so that they stay apart. */
+export const radius = (number) => (number <= 16 ? 13 : number <= 32 ? 9 : 6);
 
 /** Nodes of one region stand together. */
 export function inOrder(nodes) {
@@ -11,9 +16,10 @@ export function inOrder(nodes) {
 
 /** Places by node: `{ x, y, side, below }`; `side` is -1, 0 or 1 for names left of, centred at, right of the node. */
 export function ring(nodes, width, height) {
+  const margin = nodes.length <= NAMED ? MARGIN.named : MARGIN.bare;
   const centre = { x: width / 2, y: height / 2 };
-  const rx = Math.max(40, width / 2 - MARGIN_X);
-  const ry = Math.max(40, height / 2 - MARGIN_Y);
+  const rx = Math.max(40, width / 2 - margin.x);
+  const ry = Math.max(40, height / 2 - margin.y);
   const places = new Map();
   nodes.forEach((node, index) => {
     if (nodes.length === 1) return places.set(node.node, { ...centre, side: 0, below: true });

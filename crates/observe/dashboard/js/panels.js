@@ -178,7 +178,7 @@ export function stateOf(one) {
 
 function slow() {
   const columns = [
-    text('Client', (row) => row.name || row.client, { title: (row) => `${row.client} ${row.name} ${row.peer}` }),
+    text('Client', (row) => `${row.name || 'client'} #${row.client}`, { title: (row) => `${row.name} ${row.peer}` }),
     text('Pattern', (row) => row.pattern),
     place('Node', wide),
     {

@@ -2,15 +2,14 @@
 
 import { Keyed, byId, say, set, svg } from './dom.js';
 import { latency, rate, short } from './format.js';
-import { curve, inOrder, pairs, ring } from './layout.js';
+import { NAMED, curve, inOrder, pairs, radius, ring } from './layout.js';
 import { stateOf } from './panels.js';
 
-const RADIUS = 13;
-/** With more nodes than this names are left to the detail and the table. */
-const NAMED = 24;
 const HINT = 'Dots go with the messages. A ring marks the node asked. Point at a node or a link for more.';
-/** Most directions drawn with traffic; all links are drawn as plain lines. */
-const FLOWS = 120;
+/** Most directions drawn with traffic, in a mesh of few nodes and of many; all links are drawn as plain lines. */
+const FLOWS = { few: 120, many: 40 };
+/** With more nodes than this only the links of the node that is looked at are drawn with traffic, while one is. */
+const FEW = 12;
 const HEIGHT = 360;
 /** Steps of the dots until they are where they were: the largest distance of two of them, in pixels. */
 const STEPS = 28;
@@ -71,7 +70,7 @@ function draw(view, { lines, flows, hits, nodes }) {
   view.tab = view.chosen ?? (ids.includes(view.tab) ? view.tab : ids[0]);
   const links = pairs(view.order).map((pair) => ({ ...pair, straight: straight(view.places, pair) }));
   set(lines, 'd', links.map((pair) => pair.straight).join(''));
-  flows.show(busiest(links, view.places), (flow) => flow.key);
+  flows.show(busiest(links, view), (flow) => flow.key);
   hits.show(links, (pair) => pair.key);
   nodes.show(view.order, (node) => node.node);
   const looked = view.hovered ?? view.chosen;
@@ -86,16 +85,21 @@ function straight(places, { a, b }) {
 }
 
 /** The directions with the most traffic, each with its curve. */
-function busiest(links, places) {
+function busiest(links, { places, order, hovered, chosen }) {
+  const looked = hovered ?? chosen;
+  const many = order.length > FEW;
   const flows = links.flatMap(({ a, b, ab, ba }) => [
     { key: `${a} ${b}`, from: a, to: b, rate: ab },
     { key: `${b} ${a}`, from: b, to: a, rate: ba },
   ]);
+  const wanted = ({ from, to, rate: messages }) =>
+    messages > 0 && (!many || !looked || from === looked || to === looked);
+  const gap = radius(order.length) + 3;
   return flows
-    .filter((flow) => flow.rate > 0)
+    .filter(wanted)
     .sort((x, y) => y.rate - x.rate)
-    .slice(0, FLOWS)
-    .map((flow) => ({ ...flow, d: curve(places.get(flow.from), places.get(flow.to), RADIUS + 3) }));
+    .slice(0, many ? FLOWS.many : FLOWS.few)
+    .map((flow) => ({ ...flow, d: curve(places.get(flow.from), places.get(flow.to), gap) }));
 }
 
 function makeFlow() {
@@ -137,8 +141,8 @@ function makeHit(pair) {
 function makeNode(node, view, look) {
   const group = svg('g', { class: 'node', role: 'button', tabindex: '-1' });
   group.append(
-    svg('circle', { class: 'halo', r: RADIUS + 5 }),
-    svg('circle', { class: 'body', r: RADIUS }),
+    svg('circle', { class: 'halo' }),
+    svg('circle', { class: 'body' }),
     svg('text', { class: 'mark', 'text-anchor': 'middle', dy: '0.36em' }),
     svg('text', { class: 'region' }),
     svg('text', { class: 'short' }),
@@ -159,7 +163,10 @@ const MARKS = { critical: '×', warning: '!', none: '–', good: '' };
 function updateNode(group, node, view) {
   const place = view.places.get(node.node);
   const state = stateOf(node);
-  const [, , mark, region, name] = group.children;
+  const [halo, body, mark, region, name] = group.children;
+  const size = radius(view.order.length);
+  set(halo, 'r', size + 5);
+  set(body, 'r', size);
   group.style.transform = `translate(${place.x.toFixed(1)}px, ${place.y.toFixed(1)}px)`;
   set(group, 'data-node', node.node);
   set(group, 'data-mark', state.mark);
@@ -168,17 +175,17 @@ function updateNode(group, node, view) {
   set(group, 'aria-pressed', view.chosen === node.node);
   set(group, 'tabindex', view.tab === node.node ? 0 : -1);
   group.classList.toggle('asked', node.node === view.frame.node);
-  say(mark, MARKS[state.mark]);
+  say(mark, size < 9 ? '' : MARKS[state.mark]);
   const named = view.order.length <= NAMED;
   say(region, named ? node.region || '' : '');
   say(name, named ? short(node.node) : '');
-  placeNames(place, region, name, node.region ? 0 : -7);
+  placeNames(place, size, region, name, node.region ? 0 : -7);
 }
 
-function placeNames({ side, below }, region, name, lift) {
+function placeNames({ side, below }, size, region, name, lift) {
   const anchor = side === 0 ? 'middle' : side < 0 ? 'end' : 'start';
-  const x = side * (RADIUS + 9);
-  const first = side !== 0 ? -3 : below ? RADIUS + 18 : -RADIUS - 22;
+  const x = side * (size + 9);
+  const first = side !== 0 ? -3 : below ? size + 18 : -size - 22;
   for (const [node, y] of [
     [region, first],
     [name, first + 14 + lift],
