@@ -224,7 +224,7 @@ impl Builder {
             realm,
             instance: rand::random(),
             name,
-            features: Features::LZ4,
+            features: Features::OURS,
         };
         hello.validate().map_err(ConnectError::Options)?;
         config.frame_limits = FrameLimits::for_payload(max_message_bytes);
