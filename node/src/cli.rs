@@ -166,6 +166,9 @@ pub(crate) struct NodeFlags {
     /// Where the admin server listens, or "off" [default: 127.0.0.1:4600]
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) admin: Option<String>,
+    /// What other hosts have to bring to ask the admin server, at least 16 characters; made when it is needed and not given
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) admin_token: Option<Token>,
     /// Admit anyone who names the realm; allows listeners that other hosts can reach
     #[arg(long)]
     pub(crate) open: bool,
@@ -491,7 +494,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_variable() {
         // The settings of a node are read from the environment by the configuration loader.
-        let by_loader = ["data-dir", "listen", "mesh", "bootstrap", "admin", "open", "set"];
+        let by_loader = ["data-dir", "listen", "mesh", "bootstrap", "admin", "admin-token", "open", "set"];
         fn check(command: &clap::Command, by_loader: &[&str]) {
             for arg in command.get_arguments() {
                 let Some(long) = arg.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };

@@ -60,6 +60,7 @@ fn given(flags: &NodeFlags, matches: &ArgMatches) -> Vec<(&'static str, &'static
         ("mesh.listen", "--mesh", flags.mesh.clone()),
         ("mesh.bootstrap", "--bootstrap", flags.bootstrap.clone()),
         ("admin", "--admin", flags.admin.iter().cloned().collect()),
+        ("admin_token", "--admin-token", flags.admin_token.iter().map(|token| token.as_str().to_owned()).collect()),
         ("realm", "--realm", common("realm")),
         ("identity", "--identity", common("identity")),
         ("open", "--open", flags.open.then(|| "true".to_owned()).into_iter().collect()),

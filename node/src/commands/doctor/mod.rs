@@ -14,14 +14,14 @@ use clap::ArgMatches;
 use futures::future::join_all;
 use serde_json::Value;
 use sinew_link::LinkConfig;
-use sinew_node::{Address, Config};
+use sinew_node::{ADMIN_TOKEN_NAME, Address, Config};
 use tokio::net::UnixStream;
 
 use self::probe::{of_multiaddress, probe};
 use self::report::{Line, Verdict};
 use super::{admin, config, healthcheck};
-use crate::cli::{Admin, Common, Doctor};
-use crate::exit::Code;
+use crate::cli::{Admin, Common, Doctor, Token};
+use crate::exit::{Code, code_of};
 use crate::output::Output;
 
 /// Other nodes of which the listeners are tried.
@@ -44,7 +44,7 @@ pub(crate) async fn run(doctor: Doctor, common: Common, matches: &ArgMatches, ou
 async fn examine(config: &Config, limit: Duration) -> Vec<Line> {
     let mut lines = Vec::new();
     let node = match config.admin {
-        Some(address) => ask(address, limit, &mut lines).await,
+        Some(address) => ask(address, token(config), limit, &mut lines).await,
         None => {
             lines.push(Line::unknown("node", "its admin server is switched off: it can't be asked"));
             None
@@ -79,13 +79,13 @@ struct Node {
 }
 
 /// Asks the node; what it answers to the question whether it is ready is a line of its own.
-async fn ask(address: SocketAddr, limit: Duration, lines: &mut Vec<Line>) -> Option<Node> {
+async fn ask(address: SocketAddr, token: Option<Token>, limit: Duration, lines: &mut Vec<Line>) -> Option<Node> {
     let here = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
         _ => address,
     };
-    let admin = Admin { admin: here.to_string(), admin_token: None };
+    let admin = Admin { admin: here.to_string(), admin_token: token };
     let asked = async {
         let ready = admin::get(&admin, "/readyz", limit).await?;
         let status = admin::view(&admin, "/api/v1/node", limit).await?;
@@ -107,14 +107,23 @@ async fn ask(address: SocketAddr, limit: Duration, lines: &mut Vec<Line>) -> Opt
             Some(node)
         }
         Err(error) => {
-            lines.push(Line::failed(
-                "node",
-                format!("no node answers: {error:#}"),
-                "start it with `sinew up`, or name its admin server with --admin",
-            ));
+            let (what, mend) = match code_of(&error) {
+                Code::Denied => ("it may not be asked", "run this with the configuration and as the user of the node"),
+                _ => ("no node answers", "start it with `sinew up`, or name its admin server with --admin"),
+            };
+            lines.push(Line::failed("node", format!("{what}: {error:#}"), mend));
             None
         }
     }
+}
+
+/// The token that is configured, or the one that the node has made and kept.
+fn token(config: &Config) -> Option<Token> {
+    if let Some(token) = &config.admin_token {
+        return Some(Token::from(token.reveal().to_owned()));
+    }
+    let kept = std::fs::read_to_string(config.data_dir.as_ref()?.join(ADMIN_TOKEN_NAME)).ok()?;
+    Some(Token::from(kept.trim().to_owned()))
 }
 
 async fn listener(check: &'static str, address: &Address, limit: Duration) -> Line {
