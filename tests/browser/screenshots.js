@@ -3,26 +3,24 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { openPage } from './browser.js';
-
-const LOOKS = {
-  light: { viewport: { width: 1440, height: 1000 }, colorScheme: 'light' },
-  dark: { viewport: { width: 1440, height: 1000 }, colorScheme: 'dark' },
-  phone: { viewport: { width: 390, height: 844 }, colorScheme: 'light', deviceScaleFactor: 2 },
-};
-/** Until the charts have something to show. */
-const SETTLE_MS = 45_000;
+const DESK = { width: 1440, height: 1000 };
+const LOOKS = [
+  { name: 'light', viewport: DESK, colorScheme: 'light' },
+  { name: 'dark', viewport: DESK, colorScheme: 'dark' },
+  { name: 'phone', viewport: { width: 390, height: 844 }, colorScheme: 'light' },
+];
+/** Until the charts have something to show; and until the page is drawn anew. */
+const SETTLE_MS = 55_000;
+const REDRAW_MS = 2000;
 
 /** Writes `dashboard-light.png` and so on into `directory`. */
-export async function screenshots({ browser, origin }, directory) {
+export async function screenshots({ page }, directory) {
   mkdirSync(directory, { recursive: true });
-  const open = await Promise.all(
-    Object.entries(LOOKS).map(async ([name, look]) => [name, await openPage(browser, `${origin}/`, look)]),
-  );
-  await open[0][1].page.waitForTimeout(SETTLE_MS);
-  for (const [name, { page, context }] of open) {
-    await page.bringToFront();
+  await page.waitForTimeout(SETTLE_MS);
+  for (const { name, viewport, colorScheme } of LOOKS) {
+    await page.setViewportSize(viewport);
+    await page.emulateMedia({ colorScheme });
+    await page.waitForTimeout(REDRAW_MS);
     await page.screenshot({ path: join(directory, `dashboard-${name}.png`) });
-    await context.close();
   }
 }
