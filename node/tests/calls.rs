@@ -268,3 +268,17 @@ async fn a_client_of_one_node_calls_a_provider_of_another() -> Result<()> {
         ensure!(matches!(after.code, Some(0 | 1)) && begin.elapsed() < PATIENCE, "{:?}: {}", after.code, after.stderr);
     }
 }
+
+#[tokio::test]
+async fn a_lease_that_is_too_short_is_refused_with_what_is_the_least() -> Result<()> {
+    let node = Node::start(&[]).await?;
+    let server = node.url("unix");
+    for command in [&["serve", "x", "--echo"][..], &["svc", "announce", "x"]] {
+        let refused = sinew(&[command, &["--server", &server, "--ttl", "1s"]].concat()).await?;
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        ensure!(refused.stderr.contains("--ttl 1s: the node grants at least 10s"), "{}", refused.stderr);
+        let refused = sinew(&[command, &["--server", &server, "--ttl", "2h"]].concat()).await?;
+        ensure!(refused.stderr.contains("--ttl 7200s: the node grants at most 3600s"), "{}", refused.stderr);
+    }
+    Ok(())
+}
