@@ -126,7 +126,8 @@ fn views(model: &Model, theme: Theme) -> Line<'static> {
 pub(super) fn figures(seen: &Seen, span: Span) -> String {
     let window = span.of(&seen.windows);
     let up = seen.nodes.iter().filter(|node| node.state == NodeState::Up).count();
-    let clients: u64 = seen.nodes.iter().map(|node| u64::from(node.clients)).sum();
+    let there = seen.nodes.iter().filter(|node| node.state != NodeState::Lost);
+    let clients: u64 = there.map(|node| u64::from(node.clients)).sum();
     let latency = |us: Option<u32>| micros(us.map(u64::from));
     format!(
         "{up}/{} up  {} clients  {} msg/s  {} ev/s  ok {}  p50/95/99 {}/{}/{}  {} s",
@@ -313,14 +314,14 @@ mod tests {
         let lines: Vec<_> = shown.lines().collect();
         assert_eq!(lines[0], "sinew top  live  127.0.0.1:4600  realm default  node node-one");
         assert_eq!(lines[1], "1Overview 2Nodes 3Topics 4Procedures 5Clients 6Queues 7Events");
-        assert_eq!(lines[2], "2/3 up  16 clients  568 msg/s  123 ev/s  ok 99.75 %  p50/95/99 90us/1.20ms/3.00m");
+        assert_eq!(lines[2], "2/3 up  15 clients  568 msg/s  123 ev/s  ok 99.75 %  p50/95/99 90us/1.20ms/3.00m");
         let warned = ["node lost: e-three!", "not ready: node-two (overlay)", "2 events are missing in these figures"];
         assert_eq!(lines[3..6], warned);
         assert_eq!(lines[6], "Messages per second, at most 567");
         assert_eq!(lines[11], "Nodes");
         assert_eq!(lines[12], "NODE      REGION  STATE    CLIENTS  PUB/s  DELIV/s  CALLS/s  DROP/s   P50    P99");
         assert!(lines[13].starts_with("node-one  eu      up            12    100      300"), "{}", lines[13]);
-        assert!(lines[15].starts_with("e-three!  eu      lost"), "{}", lines[15]);
+        assert!(lines[15].starts_with("e-three!  eu      lost           -      -        -        -"), "{}", lines[15]);
         assert!(lines[23].starts_with("q quit  p pause"), "{shown}");
     }
 

@@ -44,7 +44,10 @@ impl Seen {
         self.throughput.push_back(frame.windows.one.message_rate);
         // A frame may have events again that one before it had.
         let known: HashSet<_> = self.events.iter().map(|event| event.id.as_str()).collect();
-        let new: Vec<_> = frame.sample.iter().filter(|event| !known.contains(event.id.as_str())).cloned().collect();
+        let new = frame.sample.iter().filter(|event| !known.contains(event.id.as_str())).cloned();
+        let mut new: Vec<_> = new.collect();
+        // By node in the frame; among those of one frame the clocks of nodes decide.
+        new.sort_by_key(|event| event.time_ms);
         new.into_iter().for_each(|event| self.events.push_front(event));
         self.events.truncate(EVENTS);
         self.frame = frame;

@@ -213,6 +213,16 @@ fn rate(number: f64) -> Cell {
     Cell::number(number, count(number))
 }
 
+/// What a node does now; nobody knows that of one that is lost.
+fn now(node: &Node, cell: Cell) -> Cell {
+    if node.state == NodeState::Lost { Cell::number(-1.0, "-").tone(Tone::Dim) } else { cell }
+}
+
+/// Drops per second: red when there are some.
+fn dropping(rate: f64) -> Cell {
+    self::rate(rate).tone(if rate > 0.0 { Tone::Bad } else { Tone::Plain })
+}
+
 fn latency(us: Option<u64>) -> Cell {
     // What has none sorts below what has 0.
     Cell::number(us.map_or(-1.0, |us| us as f64), micros(us))
@@ -257,11 +267,11 @@ fn overview(frame: &Frame, window: &Window) -> Table {
                 Cell::new(short(&node.node)),
                 Cell::new(clean(&node.region)),
                 state(node),
-                whole(node.clients.into()),
-                rate(node.rates.published),
-                rate(node.rates.delivered),
-                rate(node.rates.calls),
-                rate(node.rates.dropped).tone(if node.rates.dropped > 0.0 { Tone::Bad } else { Tone::Plain }),
+                now(node, whole(node.clients.into())),
+                now(node, rate(node.rates.published)),
+                now(node, rate(node.rates.delivered)),
+                now(node, rate(node.rates.calls)),
+                now(node, dropping(node.rates.dropped)),
                 wide(|row| row.p50_us),
                 wide(|row| row.p95_us),
                 wide(|row| row.p99_us),
@@ -279,15 +289,15 @@ fn nodes(frame: &Frame) -> Table {
             Cell::new(clean(&node.region)),
             state(node),
             Cell::number(node.uptime_s as f64, age(node.uptime_s)),
-            whole(node.clients.into()),
-            whole(node.subscriptions.into()),
+            now(node, whole(node.clients.into())),
+            now(node, whole(node.subscriptions.into())),
             Cell::number(node.memory as f64, bytes(node.memory as f64)),
-            rate(node.rates.published),
-            rate(node.rates.delivered),
-            rate(node.rates.forwarded),
-            rate(node.rates.dropped).tone(if node.rates.dropped > 0.0 { Tone::Bad } else { Tone::Plain }),
-            Cell::number(node.rates.bytes_in, bytes(node.rates.bytes_in)),
-            Cell::number(node.rates.bytes_out, bytes(node.rates.bytes_out)),
+            now(node, rate(node.rates.published)),
+            now(node, rate(node.rates.delivered)),
+            now(node, rate(node.rates.forwarded)),
+            now(node, dropping(node.rates.dropped)),
+            now(node, Cell::number(node.rates.bytes_in, bytes(node.rates.bytes_in))),
+            now(node, Cell::number(node.rates.bytes_out, bytes(node.rates.bytes_out))),
             latency(node.deliver_us.map(|deliver| deliver.p99)),
             Cell::new(clean(&node.failing.join(", "))).tone(Tone::Warning),
         ],
@@ -398,8 +408,8 @@ fn clients(frame: &Frame) -> Table {
         cells: vec![
             Cell::new(short(&node.node)),
             Cell::new(clean(&node.region)),
-            whole(node.clients.into()),
-            whole(node.subscriptions.into()),
+            now(node, whole(node.clients.into())),
+            now(node, whole(node.subscriptions.into())),
             bad(node.slow.len() as u64),
             latency(node.deliver_us.map(|deliver| deliver.p99)),
         ],
