@@ -411,7 +411,8 @@ impl Session<'_> {
             FrameKind::Forward => {
                 let (header, entries) = ForwardHeader::decode(frame.body).map_err(undecodable)?;
                 self.node.activity.touch(now);
-                let messages = u64::from(header.messages);
+                // What nodes say of themselves counts as nobody's message, there as here.
+                let messages = if header.topic.starts_with('$') { 0 } else { u64::from(header.messages) };
                 self.lease.inbound().forward(header, entries, now).map_err(End::Refused)?;
                 return Ok(messages);
             }
