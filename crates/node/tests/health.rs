@@ -84,7 +84,16 @@ fn reason(report: &Value) -> &str {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stuck_task_turns_its_check_red_within_the_promised_time_and_green_again() {
     let names = start(config(None, Vec::new())).await.tasks();
-    let known = ["delivery workers", "discovery", "call deadlines", "overlay task", "membership", "mesh pool"];
+    let known = [
+        "delivery workers",
+        "discovery",
+        "call deadlines",
+        "overlay task",
+        "membership",
+        "mesh pool",
+        "live events",
+        "live view",
+    ];
     assert!(known.iter().all(|task| names.iter().any(|name| name == task)), "{names:?}");
     assert_eq!(names.len(), known.len() + 1, "and the loop that accepts: {names:?}");
 
