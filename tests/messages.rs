@@ -1,6 +1,7 @@
 //! Publishing and subscribing by the command line, as a person would.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::process::Signal;
 use serde_json::json;
 use sinew_tests::{Node, Running, sinew};
 
@@ -33,6 +34,22 @@ async fn a_message_arrives_over_each_transport() -> Result<()> {
         assert_eq!(subscriber.end().await?, Some(0));
     }
     assert_eq!(node.terminate().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_told_to_end_says_goodbye() -> Result<()> {
+    let node = Node::start(&[]).await?;
+    for signal in [Signal::TERM, Signal::INT] {
+        let subscriber = subscribe(&node, &node.url("quic"), &["sensors.>"]).await?;
+        sinew_tests::signal(subscriber.child.id().context("it runs")?, signal)?;
+        assert_eq!(subscriber.end().await?, Some(0));
+        // Sooner than the node would miss it.
+        node.metric_becomes("sinew_subscriptions", |now| now == 0.0).await?;
+    }
+    let subscriber = subscribe(&node, &node.url("quic"), &["sensors.>", "--count", "1"]).await?;
+    sinew_tests::signal(subscriber.child.id().context("it runs")?, Signal::TERM)?;
+    assert_eq!(subscriber.end().await?, Some(1), "it did not get what it was to get");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
@@ -34,7 +35,14 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
     let mut printer = Printer { out: BufWriter::new(io::stdout().lock()), output, left: subscribe.count };
     let events = stream::select_all(subscriptions.into_iter().map(|one| Box::pin(runs(one))));
     let mut chunks = events.ready_chunks(CHUNK);
-    while let Some(chunk) = chunks.next().await {
+    let mut interrupted = pin!(super::interrupted());
+    loop {
+        let chunk = tokio::select! {
+            chunk = chunks.next() => chunk,
+            // Without a goodbye the node would keep its queue until it misses a sign of life.
+            _ = &mut interrupted => return end(&client, &common, printer.left).await,
+        };
+        let Some(chunk) = chunk else { break };
         for event in chunk {
             match event {
                 Ok(event) => printer.event(&event)?,
@@ -49,12 +57,20 @@ pub(crate) async fn run(subscribe: Subscribe, common: Common, output: Output) ->
         }
         printer.out.flush()?;
         if printer.left == Some(0) {
-            // What was taken is confirmed to its publishers before the connection ends.
-            within(common.timeout, "goodbye", client.close()).await?;
-            return Ok(Code::Ok);
+            return end(&client, &common, printer.left).await;
         }
     }
     Err(failure(Code::CannotConnect, "the connection is lost"))
+}
+
+/// What was taken is confirmed to its publishers before the connection ends. Who asked for more messages than there were
+/// when a signal came has not got them.
+async fn end(client: &Client, common: &Common, left: Option<u64>) -> anyhow::Result<Code> {
+    within(common.timeout, "goodbye", client.close()).await?;
+    match left {
+        None | Some(0) => Ok(Code::Ok),
+        Some(left) => Err(failure(Code::Failure, format!("interrupted, {left} messages before the last one"))),
+    }
 }
 
 /// Waits until all nodes of the realm know. Scripts wait for the word, so it is said even when quiet, and only then.
