@@ -41,13 +41,13 @@ async fn a_message_arrives_over_each_transport() -> Result<()> {
 async fn a_subscriber_that_is_told_to_end_says_goodbye() -> Result<()> {
     let node = Node::start(&[]).await?;
     for signal in [Signal::TERM, Signal::INT] {
-        let subscriber = subscribe(&node, &node.url("quic"), &["sensors.>"]).await?;
+        let mut subscriber = subscribe(&node, &node.url("quic"), &["sensors.>"]).await?;
         sinew_tests::signal(subscriber.child.id().context("it runs")?, signal)?;
         assert_eq!(subscriber.end().await?, Some(0));
         // Sooner than the node would miss it.
         node.metric_becomes("sinew_subscriptions", |now| now == 0.0).await?;
     }
-    let subscriber = subscribe(&node, &node.url("quic"), &["sensors.>", "--count", "1"]).await?;
+    let mut subscriber = subscribe(&node, &node.url("quic"), &["sensors.>", "--count", "1"]).await?;
     sinew_tests::signal(subscriber.child.id().context("it runs")?, Signal::TERM)?;
     assert_eq!(subscriber.end().await?, Some(1), "it did not get what it was to get");
     Ok(())
