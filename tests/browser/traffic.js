@@ -28,6 +28,8 @@ export async function traffic(mesh, hostile) {
   await publish(1, 'sensors.roof.wind', 40, '--level', 'acked');
   await publish(3, 'sensors.garden.rain', 25);
   await publish(4, 'orders.created', 60);
+  // Back to where those of the orders come from, so that there is a link with traffic both ways.
+  await publish(3, 'sensors.kitchen.light', 15);
   await publish(5, 'orders.paid', 20, '--level', 'acked');
   await publish(2, 'nobody.listens', 10);
   await publish(1, hostile.topic, 15);
