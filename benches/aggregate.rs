@@ -56,9 +56,9 @@ impl Node {
             let chance = mix(n ^ self.number << 48);
             let event = Routed {
                 at_ms: n,
-                kind: if chance % 3 == 0 { Kind::Call } else { Kind::Publish },
+                kind: if chance.is_multiple_of(3) { Kind::Call } else { Kind::Publish },
                 name: &self.names[(chance >> 8) as usize % self.names.len()],
-                provider: (chance % 3 == 0).then(|| peer(chance >> 20 & 15)),
+                provider: chance.is_multiple_of(3).then(|| peer(chance >> 20 & 15)),
                 messages: 1,
                 nodes: 1,
                 outcome: if chance % 1000 == 1 { Outcome::Dropped } else { Outcome::Ok },

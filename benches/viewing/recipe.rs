@@ -26,7 +26,7 @@ pub(crate) fn happening(node: usize, k: u64, nodes: usize) -> Happening {
     let bits = mix(chance);
     // Some names are much more frequent than others.
     let skewed = |n: u64| (((bits >> 8 & 0xffff) as f64 / 65536.0).powi(2) * n as f64) as usize;
-    if chance % 3 == 0 {
+    if chance.is_multiple_of(3) {
         let outcome = match bits % 200 {
             0 => Outcome::Failed(Status::TimedOut),
             1 => Outcome::Failed(Status::Overloaded),

@@ -11,7 +11,10 @@ use tokio::task::JoinHandle;
 use crate::Result;
 
 /// Viewers of one node, as browsers are: each with a connection that reads server-sent events.
-pub(crate) struct Watching(Vec<(Arc<Mutex<Viewer>>, JoinHandle<Result<()>>)>);
+pub(crate) struct Watching(Vec<Watched>);
+
+/// What a viewer got, and the task that reads for it.
+type Watched = (Arc<Mutex<Viewer>>, JoinHandle<Result<()>>);
 
 /// What a viewer got.
 #[derive(Debug, Default)]
