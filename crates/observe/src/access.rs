@@ -206,7 +206,7 @@ mod tests {
         let own = (header::HOST, "localhost");
         let unknown = |tried| Verdict::Unknown { tried };
         let ask = |headers: &[(header::HeaderName, &str)]| judge(&with, "192.0.2.7", "/api/v1/node", headers);
-        assert_eq!(ask(&[own.clone()]), unknown(false), "a name alone opens nothing");
+        assert_eq!(ask(std::slice::from_ref(&own)), unknown(false), "a name alone opens nothing");
         assert_eq!(ask(&[(header::AUTHORIZATION, &bearer)]), Verdict::Allowed);
         assert_eq!(ask(&[(header::COOKIE, &cookie)]), Verdict::Allowed);
         assert_eq!(ask(&[(header::AUTHORIZATION, "Bearer another-token")]), unknown(true));
