@@ -29,6 +29,7 @@
 mod address;
 mod buffer;
 mod config;
+mod connection_id;
 mod dialer;
 mod error;
 mod identity;

@@ -12,7 +12,6 @@ use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError,
     RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, TransportErrorCode, VarInt, WriteError,
 };
-use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use sinew_wire::PeerId;
@@ -21,6 +20,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::connection_id::ConnectionIds;
 use crate::probe::Probe;
 use crate::tls::{Credentials, SERVER_NAME, peer_of_chain};
 use crate::verifier::PeerVerifier;
@@ -158,12 +158,11 @@ impl From<io::Error> for ListenError {
 fn known_after_restart(credentials: &Credentials) -> EndpointConfig {
     let reset = credentials.secret_for(b"sinew/1 stateless reset");
     let ids = credentials.secret_for(b"sinew/1 connection ids");
-    let ids = ids.first_chunk().copied().map(u64::from_le_bytes).expect("32 bytes begin with 8");
     let mut endpoint = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
     // Each reset is smaller than the packet it answers, so nothing is amplified; 50 a second, quinn's default, would keep
     // thousands of links waiting.
     endpoint.min_reset_interval(Duration::from_millis(1));
-    endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    endpoint.cid_generator(move || Box::new(ConnectionIds::new(&ids)));
     endpoint
 }
 
