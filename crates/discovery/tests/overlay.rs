@@ -400,12 +400,13 @@ async fn who_asks_at_once_waits_for_one_answer_and_nothing_outdated_is_kept() {
         })
         .collect();
     let first = bare.ask().await;
+    // All of them, before any is stopped: a task that had not begun yet would never be counted.
+    node.until("all", |node| node.cached.misses.get() == 100).await;
     // Some give up, the first of them too. The others still get their answer.
     for looking in &looking[..50] {
         looking.abort();
     }
     // Meanwhile something changes: who looks from now on asks anew.
-    node.until("all", |node| node.cached.misses.get() == 100).await;
     node.discovery.remote_changed(bare.id(), "echo", Some(2));
     let late = tokio::spawn({
         let discovery = node.discovery.clone();
