@@ -21,6 +21,7 @@ mod backlog;
 mod block;
 mod config;
 mod dedup;
+mod forward_frame;
 mod forward_queue;
 mod group;
 mod hub;
