@@ -233,7 +233,6 @@ async fn a_node_behind_a_relay_is_reached_through_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_better_path_takes_the_place_of_the_overlay_without_a_gap() {
-    const MESSAGES: u32 = 3_000;
     let [one, other] = nodes(|setup| {
         setup.schemes = &["tls"];
         setup.proxied = true;
@@ -244,55 +243,49 @@ async fn a_better_path_takes_the_place_of_the_overlay_without_a_gap() {
     // At first only the overlay works.
     one.proxies[0].mute();
     other.proxies[0].mute();
-    let mut subscriber = other.client(1);
-    subscriber.subscribe(1, "a", Policy::Block);
-    other.settled(1).await;
-    let mut publisher = one.client(1);
-    let path = || one.sees(&other).and_then(|peer| peer.link).map(|link| link.path);
-    let publishing = async {
-        for n in 0..MESSAGES {
-            publisher.publish("a", &[&n.to_string()]).await;
-            if n == MESSAGES / 3 {
-                eventually("the overlay carries it", || path() == Some(Path::Overlay)).await;
-                one.proxies[0].open();
-                other.proxies[0].open();
-            }
-            if n == MESSAGES * 2 / 3 {
-                eventually("the better path is found", || path() == Some(Path::Tls)).await;
-            }
-            if n % 50 == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
+    let open = || {
+        one.proxies[0].open();
+        other.proxies[0].open();
     };
-    tokio::join!(publishing, expect_numbers(&mut subscriber, 1, MESSAGES));
-    assert_eq!(one.mesh.pool().await.counters.closed(Closed::Lost), 0);
+    changes_path(&one, &other, [Path::Overlay, Path::Tls], open).await;
 }
 
 /// Where datagrams do not pass, or just the first ones got lost, links are made over TLS. They are not to stay there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn quic_takes_the_place_of_tls_without_a_gap_once_datagrams_pass() {
-    const MESSAGES: u32 = 3_000;
     let [one, other] = nodes(|setup| {
         setup.gated = true;
         setup.mesh.stagger = Duration::from_millis(50);
         setup.mesh.upgrade_interval = Duration::from_millis(100);
     })
     .await;
+    let open = || one.gates.iter().chain(&other.gates).for_each(Gate::open);
+    changes_path(&one, &other, [Path::Tls, Path::Quic], open).await;
+    let taken = other.sees(&one).expect("it is up").received_messages;
+    assert_eq!(taken, u64::from(MESSAGES), "each was counted once, over both links");
+}
+
+/// Messages while a link goes over to a better path.
+const MESSAGES: u32 = 3_000;
+
+/// Messages from one to the other begin on the first path; then the better one is opened, and is taken while they go on.
+/// None is lost, repeated or overtaken.
+async fn changes_path(one: &Node, other: &Node, [at_first, better]: [Path; 2], open: impl FnOnce()) {
     let mut subscriber = other.client(1);
     subscriber.subscribe(1, "a", Policy::Block);
     other.settled(1).await;
     let mut publisher = one.client(1);
-    let path = || one.sees(&other).and_then(|peer| peer.link).map(|link| link.path);
+    let path = || one.sees(other).and_then(|peer| peer.link).map(|link| link.path);
     let publishing = async {
+        let mut open = Some(open);
         for n in 0..MESSAGES {
             publisher.publish("a", &[&n.to_string()]).await;
             if n == MESSAGES / 3 {
-                eventually("TLS carries it", || path() == Some(Path::Tls)).await;
-                one.gates.iter().chain(&other.gates).for_each(Gate::open);
+                eventually("the first path carries it", || path() == Some(at_first)).await;
+                open.take().expect("it is opened once")();
             }
             if n == MESSAGES * 2 / 3 {
-                eventually("the better path is found", || path() == Some(Path::Quic)).await;
+                eventually("the better path is found", || path() == Some(better)).await;
             }
             if n % 50 == 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -301,8 +294,6 @@ async fn quic_takes_the_place_of_tls_without_a_gap_once_datagrams_pass() {
     };
     tokio::join!(publishing, expect_numbers(&mut subscriber, 1, MESSAGES));
     assert_eq!(one.mesh.pool().await.counters.closed(Closed::Lost), 0);
-    let taken = other.sees(&one).expect("it is up").received_messages;
-    assert_eq!(taken, u64::from(MESSAGES), "each was counted once, over both links");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
