@@ -9,8 +9,8 @@ use ring::hmac;
 
 /// Random bytes of an id. A listener that was killed and started again must not give out an id that a former link still
 /// uses: packets of that link would be taken for those of the new one, and never be answered with a reset. quinn's own
-/// [`HashedConnectionIdGenerator`](quinn_proto::HashedConnectionIdGenerator) has three, which of a thousand links that come
-/// back catches one in every fourth restart.
+/// [`HashedConnectionIdGenerator`](quinn_proto::HashedConnectionIdGenerator) has three: with a thousand links
+/// one of them was caught in one of six restarts.
 const NONCE: usize = 8;
 
 /// Bytes that prove that an id is one of ours, so that strangers don't get resets for what they make up.
