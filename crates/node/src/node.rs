@@ -8,7 +8,9 @@ use sinew_flow::Budget;
 use sinew_gateway::{Gateway, Services};
 use sinew_link::{Address, BindError, Listener};
 use sinew_mesh::PeerInfo;
-use sinew_observe::{Admin, AdminConfig, Check, Health, Jam, Metrics, Queues, Readings, Registry, Scope, Viewers};
+use sinew_observe::{
+    Admin, AdminConfig, Check, Health, Jam, Metrics, Queues, Readings, Registry, Scope, Viewers, wall_clock_ms,
+};
 use sinew_overlay::{Overlay, OverlayError};
 use sinew_pubsub::PubSub;
 use sinew_wire::PeerId;
@@ -130,7 +132,7 @@ impl Node {
             node: peer,
             realm_name: config.realm.clone(),
             region: config.mesh.region.clone(),
-            epoch: live::wall_clock_ms(),
+            epoch: wall_clock_ms(),
             started: Instant::now(),
             metrics: metrics.clone(),
             health: health.clone(),

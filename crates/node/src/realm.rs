@@ -1,13 +1,13 @@
 //! The parts of a node that know the other nodes: overlay, discovery, calls, mesh.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sinew_discovery::Discovery;
 use sinew_flow::Budget;
 use sinew_link::{Address, Dialer, Identity};
 use sinew_mesh::{Mesh, MeshParts, NodeInfo, Signer};
-use sinew_observe::Metrics;
+use sinew_observe::{Metrics, wall_clock_ms};
 use sinew_overlay::{Overlay, OverlayError, Started};
 use sinew_pubsub::PubSub;
 use sinew_rpc::Calls;
@@ -60,7 +60,8 @@ impl Realm {
         let addresses = overlay.listen_addresses();
         let info = NodeInfo {
             peer,
-            epoch: epoch(),
+            // A node that was restarted is newer than it was before.
+            epoch: wall_clock_ms(),
             data: advertise::addresses(&config.mesh.advertise, clients, &addresses),
             mesh: addresses,
             region: config.mesh.region.clone(),
@@ -100,12 +101,6 @@ impl Realm {
             overlay.clone().shutdown().await;
         }
     }
-}
-
-/// The start of this node, on the wall clock: a node that was restarted is newer than it was before.
-fn epoch() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The identity, as the membership sees it.

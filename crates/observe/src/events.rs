@@ -103,8 +103,8 @@ impl Default for Events {
     }
 }
 
-/// Now, in milliseconds since 1970. To be shown; nothing is computed with it.
-fn wall_clock_ms() -> u64 {
+/// Now, in milliseconds since 1970, by the clock of the host. To be shown and signed; no duration is computed with it.
+pub fn wall_clock_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,7 @@ mod reason;
 mod viewers;
 
 pub use admin::{Admin, AdminConfig, View, Views};
-pub use events::{Events, Recorded, RoutingEvent};
+pub use events::{Events, Recorded, RoutingEvent, wall_clock_ms};
 pub use health::{Check, CheckState, Failing, Health, Heartbeat, Report, Scope, Turn};
 pub use metrics::{
     CacheCounters, Fill, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode, resident_bytes,

@@ -13,7 +13,7 @@ mod show;
 mod state;
 mod tell;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sinew_observe::{Events, Health, Pulse, Queues, Readings, Viewers};
 use sinew_pubsub::PubSub;
@@ -123,10 +123,4 @@ fn state_topic() -> Topic {
 
 fn everything() -> Pattern {
     Pattern::parse(EVERYTHING).expect("a constant that is a pattern")
-}
-
-/// Now, in milliseconds since 1970.
-pub(crate) fn wall_clock_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

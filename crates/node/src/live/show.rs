@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use sinew_live::frame::{MAX_SERVICES, MAX_TOPICS, Service, Topic};
 use sinew_live::{Aggregate, Local};
-use sinew_observe::{Beats, Viewers};
+use sinew_observe::{Beats, Viewers, wall_clock_ms};
 use sinew_pubsub::{Heard, Tap};
 use sinew_wire::PeerId;
 use sinew_wire::live::{Batch, EVENTS_TOPIC, State};
@@ -92,7 +92,7 @@ impl Show {
             let now = Instant::now();
             scene.look_for_the_dead(&facts, now);
             let local = scene.local(&facts, viewers.count());
-            let frame = scene.aggregate.frame(&local, now, super::wall_clock_ms());
+            let frame = scene.aggregate.frame(&local, now, wall_clock_ms());
             let json = serde_json::to_vec(&frame).expect("a frame has only texts for keys");
             viewers.show(&json);
             scene
