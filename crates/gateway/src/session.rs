@@ -346,7 +346,7 @@ impl Session {
         }
         let pattern = Pattern::parse(&subscribe.pattern).map_err(|error| Refusal::InvalidName(error.to_string()))?;
         // What nodes tell each other is not for clients; `>` does not match it either.
-        if pattern.as_str().starts_with('$') {
+        if sinew_topic::is_reserved(pattern.as_str()) {
             return Err(Refusal::Reserved);
         }
         let number = subscribe.subscription;

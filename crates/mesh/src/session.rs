@@ -412,7 +412,7 @@ impl Session<'_> {
                 let (header, entries) = ForwardHeader::decode(frame.body).map_err(undecodable)?;
                 self.node.activity.touch(now);
                 // What nodes say of themselves counts as nobody's message, there as here.
-                let messages = if header.topic.starts_with('$') { 0 } else { u64::from(header.messages) };
+                let messages = if sinew_topic::is_reserved(header.topic) { 0 } else { u64::from(header.messages) };
                 self.lease.inbound().forward(header, entries, now).map_err(End::Refused)?;
                 return Ok(messages);
             }

@@ -114,7 +114,7 @@ impl Inbound {
         if header.ack != 0 {
             self.remote.check_controls()?;
         }
-        if header.topic.starts_with('$') && header.publisher != self.remote.node() {
+        if sinew_topic::is_reserved(header.topic) && header.publisher != self.remote.node() {
             // Reserved names are for nodes, and each speaks for itself.
             self.hub.shared().metrics.live_forged.inc_by(header.messages.into());
             return Ok(());

@@ -90,5 +90,5 @@ pub(crate) fn vary_bytes(procedure: Option<&Procedure>) -> usize {
 /// [`AnnounceError::Name`] or [`AnnounceError::Reserved`].
 pub fn check_name(name: &str) -> Result<(), AnnounceError> {
     sinew_topic::validate_topic(name)?;
-    if name.starts_with('$') { Err(AnnounceError::Reserved) } else { Ok(()) }
+    if sinew_topic::is_reserved(name) { Err(AnnounceError::Reserved) } else { Ok(()) }
 }

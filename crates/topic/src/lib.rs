@@ -50,7 +50,7 @@ mod trie;
 
 pub use check::validate_topic;
 pub use error::NameError;
-pub use name::Topic;
+pub use name::{Topic, is_reserved};
 pub use pattern::Pattern;
 pub use trie::PatternTrie;
 

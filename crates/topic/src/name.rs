@@ -30,12 +30,17 @@ impl Topic {
 
     /// Whether the name belongs to the system: it starts with `$`.
     pub fn is_reserved(&self) -> bool {
-        self.0.starts_with('$')
+        is_reserved(&self.0)
     }
 
     pub(crate) fn into_inner(self) -> Arc<str> {
         self.0
     }
+}
+
+/// Whether a name or pattern belongs to the system: it starts with `$`. Whether it is valid is not looked at.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with('$')
 }
 
 /// What every validated name can do as a text.

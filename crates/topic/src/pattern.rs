@@ -51,7 +51,7 @@ impl Pattern {
     ///
     /// Takes time linear in the two texts, and no memory.
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.starts_with('$') && self.0.starts_with(['*', '>']) {
+        if crate::is_reserved(topic) && self.0.starts_with(['*', '>']) {
             return false;
         }
         // Bytes: tokens are too short for what finds a character in a text to pay off.

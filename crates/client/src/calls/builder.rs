@@ -342,7 +342,7 @@ impl CallBuilder {
 
 fn check_procedure(name: &str) -> Result<(), CallError> {
     validate_topic(name)?;
-    if name.starts_with('$') { Err(CallError::Reserved) } else { Ok(()) }
+    if sinew_topic::is_reserved(name) { Err(CallError::Reserved) } else { Ok(()) }
 }
 
 impl fmt::Debug for CallBuilder {

@@ -52,7 +52,7 @@ impl Service {
 
     pub(crate) fn check(self) -> Result<Announce, AnnounceError> {
         validate_topic(&self.name)?;
-        if self.name.starts_with('$') {
+        if sinew_topic::is_reserved(&self.name) {
             return Err(AnnounceError::Reserved);
         }
         let ttl_ms = match u64::try_from(self.ttl.as_millis()) {

@@ -154,7 +154,7 @@ impl State {
 /// Whether applications may publish to this topic.
 pub(crate) fn check_topic(topic: &str) -> Result<(), PublishError> {
     validate_topic(topic)?;
-    if topic.starts_with('$') {
+    if sinew_topic::is_reserved(topic) {
         return Err(PublishError::Reserved);
     }
     Ok(())

@@ -181,7 +181,7 @@ impl<V: Copy + Eq> PatternTrie<V> {
             *place = self.tokens.find(token);
         }
 
-        let reserved = topic.starts_with('$');
+        let reserved = crate::is_reserved(topic);
         // Each node takes one entry off and puts two back at most, one level deeper.
         let mut stack = [(Graph::ROOT, 0); MAX_TOKENS + 1];
         let mut waiting = 1;
