@@ -72,9 +72,10 @@ async fn the_least_recently_used_make_room(crowd: &mut Crowd, realm: &str) {
     let mut client = node.client(1);
     client.subscribe(1, TOUCHED, Policy::Block);
 
-    let per_link = fill(crowd, &node).await;
-    println!("an idle link takes {per_link} bytes of the node's memory");
-    assert!(per_link <= MOST_PER_LINK, "{per_link} bytes for an idle link");
+    for (made, per_link) in fill(crowd, &node, &mut client).await {
+        println!("an idle link that was {made} takes {per_link} bytes of the node's memory");
+        assert!(per_link <= MOST_PER_LINK, "{per_link} bytes for an idle link that was {made}");
+    }
 
     let generations = generations();
     let busy: Vec<usize> = generations[0][..BUSY].to_vec();
@@ -110,24 +111,28 @@ async fn the_least_recently_used_make_room(crowd: &mut Crowd, realm: &str) {
 /// More than an idle link may take of a node's memory, in bytes: the aim of 50 KiB, and what the allocator may keep for itself.
 const MOST_PER_LINK: usize = 64 << 10;
 
-/// Has so many peers dial that there are all the links there may be, and says what one takes: those after the first row, so
-/// that what is there once is not counted.
-async fn fill(crowd: &mut Crowd, node: &Node) -> usize {
-    let mut measured = Vec::new();
-    for row in 0..LINKS / ROW {
+/// Makes all the links there may be, and says what an idle one takes: the peers dial for the first half, the node for the
+/// second one, because it has something for them. Of each half, links after the first row count, so that what is there once
+/// does not.
+async fn fill(crowd: &mut Crowd, node: &Node, client: &mut Client) -> [(&'static str, usize); 2] {
+    const ROWS: usize = LINKS / ROW;
+    let mut measured = [0; ROWS];
+    for (row, measured) in measured.iter_mut().enumerate() {
         let numbers: Vec<usize> = (row * ROW..(row + 1) * ROW).collect();
-        crowd.order(&Order::Dial(numbers.clone(), node.listening[0].clone(), node.peer())).await;
-        crowd.all("a link for each of the row", &numbers, |peer| peer.open).await;
-        if row == 0 || row + 1 == LINKS / ROW {
-            // The first sign of life is asked for after a while.
-            let links = (row + 1) * ROW;
-            let answered = || node.mesh.peers().iter().filter(|peer| peer.link.is_some() && peer.rtt.is_some()).count();
-            eventually("all links are quiet", || answered() == links).await;
-            measured.push(resident());
+        if row < ROWS / 2 {
+            crowd.order(&Order::Dial(numbers.clone(), node.listening[0].clone(), node.peer())).await;
+        } else {
+            client.publish(&format!("row.{row}"), &["x"]).await;
         }
+        crowd.all("a link for each of the row", &numbers, |peer| peer.open).await;
+        // The first sign of life is asked for after a while.
+        let answered = || node.mesh.peers().iter().filter(|peer| peer.link.is_some() && peer.rtt.is_some()).count();
+        eventually("all links are quiet", || answered() == (row + 1) * ROW).await;
+        *measured = resident();
     }
     assert_eq!(node.mesh.pool().await.links, LINKS);
-    measured[1].saturating_sub(measured[0]) / (LINKS - ROW)
+    let per_link = |from: usize, to: usize| measured[to].saturating_sub(measured[from]) / ((to - from) * ROW);
+    [("accepted", per_link(0, ROWS / 2 - 1)), ("dialled", per_link(ROWS / 2, ROWS - 1))]
 }
 
 /// Bytes of this process that are in memory.
