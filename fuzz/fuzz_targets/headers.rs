@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use sinew_wire::{Headers, MAX_HEADERS, encode_header};
+use sinew_wire::{Headers, MAX_HEADERS, TraceContext, encode_header};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(headers) = Headers::decode(bytes) else { return };
@@ -14,4 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         encode_header(key, value, &mut encoded).expect("no larger than what was decoded");
     }
     assert_eq!(encoded, bytes);
+    if let Some(context) = TraceContext::sampled(&headers) {
+        assert_eq!(TraceContext::parse(context.to_string().as_bytes()), Some(context));
+    }
 });

@@ -272,7 +272,8 @@ fn what_is_not_exported_is_found() {
 
 #[tokio::test]
 async fn rules_dashboard_and_runbooks_name_only_what_a_node_exports() -> Result<()> {
-    let cluster = Cluster::joined(2, &[]).await?;
+    // With all that it may have. Nobody has to take the traces.
+    let cluster = Cluster::joined(2, &["--set", "trace.otlp=http://127.0.0.1:9"]).await?;
     let exported = exported(&cluster.nodes[0].metrics().await?);
     // Prose calls a histogram by its name, expressions by that of its samples.
     let histograms = exported.keys().filter_map(|name| name.strip_suffix("_bucket")).map(str::to_owned);

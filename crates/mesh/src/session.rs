@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use sinew_link::pool::Closed;
 use sinew_link::{Fill, Lane, LinkError, LinkReader, Probe};
+use sinew_observe::Metrics;
 use sinew_pubsub::Outbox;
 use sinew_rpc::Port;
 use sinew_wire::forward::ForwardHeader;
@@ -171,7 +172,7 @@ async fn serve(
     node.activity.touch(now);
     let lane = Lane::new(context.config.call_queue);
     let held = Arc::new(Notify::new());
-    let wrote = noting(Arc::clone(node), Arc::clone(&held));
+    let wrote = noting(Arc::clone(node), context.metrics.clone(), Arc::clone(&held));
     let mut writing = tokio::spawn(writer::write(writer, Arc::clone(&outbox), Arc::clone(&lane), wrote));
     let port = context.calls.node(node.peer, Arc::clone(&lane));
     node.called();
@@ -198,10 +199,11 @@ async fn serve(
 }
 
 /// What becomes of what the writer tells: traffic is counted, and `held` hears that calls have to wait.
-fn noting(node: Arc<Node>, held: Arc<Notify>) -> impl FnMut(Wrote) + Send {
+fn noting(node: Arc<Node>, metrics: Metrics, held: Arc<Notify>) -> impl FnMut(Wrote) + Send {
     move |wrote| match wrote {
         Wrote::Sent { bytes, calls } => {
             node.traffic.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            metrics.peer_bytes_out.inc_by(bytes as u64);
             if calls > 0 {
                 node.activity.touch(Instant::now());
             }
@@ -387,6 +389,7 @@ impl Session<'_> {
         let traffic = &self.node.traffic;
         traffic.received_messages.fetch_add(taken.messages, Ordering::Relaxed);
         traffic.received_bytes.fetch_add(taken.bytes, Ordering::Relaxed);
+        self.context.metrics.peer_bytes_in.inc_by(taken.bytes);
         outcome
     }
 

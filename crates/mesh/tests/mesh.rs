@@ -38,6 +38,9 @@ async fn a_message_reaches_the_subscriber_on_another_node_and_no_node_without_on
         (taken.received_messages, taken.sent_messages) == (2, 0) && sent.sent_bytes == taken.received_bytes
     };
     eventually("both count the same", is_same).await;
+    let same = || publishing.metrics.peer_bytes_out.get() == listening.metrics.peer_bytes_in.get();
+    eventually("and so do the metrics", same).await;
+    assert!(publishing.metrics.peer_bytes_out.get() >= publishing.sees(&listening).expect("it is up").sent_bytes);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

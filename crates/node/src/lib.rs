@@ -22,6 +22,8 @@ mod config;
 mod health;
 mod live;
 mod node;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod realm;
 mod storage;
 mod views;

@@ -20,6 +20,8 @@ use tracing::{info, warn};
 
 use crate::health::{self, Tasks, Watch};
 use crate::live::{self, Live, LiveProbe};
+#[cfg(feature = "otlp")]
+use crate::otlp::{About, Otlp};
 use crate::realm::Realm;
 use crate::storage::{Storage, StorageError};
 use crate::views::{self, Sources};
@@ -41,6 +43,14 @@ pub enum StartError {
     /// The other nodes can't be met.
     #[error("can't listen for other nodes: {0}")]
     Mesh(#[from] OverlayError),
+    /// Traces can't be exported there.
+    #[error("can't export traces to {url}: {problem}")]
+    Trace {
+        /// Where to.
+        url: String,
+        /// Why.
+        problem: String,
+    },
     /// The admin server can't be opened.
     #[error("can't listen on {address} for the admin server: {}", why(.source))]
     Admin {
@@ -65,6 +75,8 @@ pub struct Node {
     admin: Option<Admin>,
     tasks: Tasks,
     live: Live,
+    #[cfg(feature = "otlp")]
+    traces: Option<Otlp>,
     _watch: Watch,
     _storage: Storage,
 }
@@ -144,6 +156,8 @@ impl Node {
         };
         live::export(&facts, &viewers, &queues, &readings);
         let live = Live::start(facts, &viewers, &health, &mut tasks);
+        #[cfg(feature = "otlp")]
+        let traces = export_traces(&config, peer, &metrics, (&health, &mut tasks), (&queues, &readings))?;
         let watch = Watch::start(&health, &queues, &readings, config.data_dir.clone()).await;
 
         let sources = Sources {
@@ -180,6 +194,8 @@ impl Node {
             admin,
             tasks,
             live,
+            #[cfg(feature = "otlp")]
+            traces,
             _watch: watch,
             _storage: storage,
         })
@@ -249,6 +265,11 @@ impl Node {
         let cut = self.gateway.drain(self.drain_timeout).await;
         // After the clients: what they had published is on its way to other nodes.
         self.realm.leave(self.drain_timeout).await;
+        // Last: what the drain itself delivered is told too.
+        #[cfg(feature = "otlp")]
+        if let Some(traces) = &self.traces {
+            traces.finish().await;
+        }
         if cut > 0 {
             warn!(cut, "some clients had not taken everything in time");
         }
@@ -308,6 +329,20 @@ async fn bind_clients(config: &Config, storage: &Storage) -> Result<Vec<Listener
         listeners.push(Listener::bind(&address, &storage.identity, &link).await?);
     }
     Ok(listeners)
+}
+
+#[cfg(feature = "otlp")]
+fn export_traces(
+    config: &Config,
+    node: PeerId,
+    metrics: &Metrics,
+    checked: (&Health, &mut Tasks),
+    shown: (&Queues, &Readings),
+) -> Result<Option<Otlp>, StartError> {
+    let Some(url) = &config.trace.otlp else { return Ok(None) };
+    let about = About { node, realm: config.realm.clone(), region: config.mesh.region.clone() };
+    let started = Otlp::start(url, &about, &metrics.spans, checked, shown);
+    started.map(Some).map_err(|error| StartError::Trace { url: url.clone(), problem: error.to_string() })
 }
 
 /// Shows the queues of the services.

@@ -14,6 +14,7 @@ mod health;
 mod metrics;
 mod pulse;
 mod reason;
+mod spans;
 mod viewers;
 
 pub use admin::{Admin, AdminConfig, View, Views};
@@ -28,4 +29,5 @@ pub use prometheus_client::metrics::gauge::Gauge;
 pub use pulse::Jam;
 pub use pulse::{Beats, Pulse};
 pub use reason::{CloseReason, DropReason};
+pub use spans::{Span, SpanId, SpanKind, Spans, new_span_id, publish_span_id};
 pub use viewers::{ViewerStats, Viewers};

@@ -43,6 +43,7 @@ mod shard;
 mod spread;
 mod subscription;
 mod tap;
+mod trace;
 
 pub use ack::{Ack, Wants};
 pub use block::{Block, RunLimits};

@@ -24,6 +24,7 @@ use crate::report::{Published, Report};
 use crate::run::{Origin, Run, Slice};
 use crate::spread::Spread;
 use crate::subscription::{Subscription, count_dropped};
+use crate::trace::Traced;
 
 /// A run as a session hands it over.
 #[derive(Debug)]
@@ -256,6 +257,8 @@ impl Publisher {
             return;
         }
         run.ack.clone_from(&ack);
+        let spans = &self.hub.shared().metrics.spans;
+        let traced = if matches!(self.home, Home::Session(_)) { Traced::of(&run, spans) } else { None };
         let (plan, slices, duplicates) = self.admit(run, retain, now);
         let due = u64::from(messages - duplicates) * audience.matched(&plan);
         self.hub.shared().metrics.duplicates.inc_by(u64::from(duplicates));
@@ -283,6 +286,9 @@ impl Publisher {
             }
         }
         self.report(&plan, messages, received, has_memory, ack.as_ref());
+        if let Some(traced) = traced {
+            self.trace(traced, &plan, has_memory);
+        }
         self.last_plan = Some(plan);
         if self.parked.is_empty() {
             self.processed += bytes;
@@ -317,6 +323,16 @@ impl Publisher {
             None if has_memory => published.emit(events, live::Outcome::Ok, None),
             None => published.emit(events, live::Outcome::Dropped, None),
         }
+    }
+
+    /// Tells traces of a run that was published here. What becomes of it in queues, its deliveries tell.
+    fn trace(&self, traced: Traced, plan: &Plan, has_memory: bool) {
+        let outcome = match plan.matched() {
+            0 => ("unheard", false),
+            _ if has_memory => ("ok", false),
+            _ => ("dropped", true),
+        };
+        traced.published(&self.hub.shared().metrics.spans, outcome, (plan.matched(), self.reached as u64));
     }
 
     /// The plan of the run's topic and the parts of the run that are to be delivered.

@@ -15,6 +15,7 @@ use crate::hub::Shared;
 use crate::lag::Lag;
 use crate::outbox::{Outbox, Source, WriteBatch};
 use crate::run::Slice;
+use crate::trace;
 
 /// What a client asks for.
 #[derive(Debug, Clone)]
@@ -322,6 +323,7 @@ impl Subscription {
             state.window.spend(slice.bytes());
             sent += slice.messages() as u64;
             oldest.get_or_insert(slice.run().received);
+            trace::delivered(&slice, &self.shared.metrics.spans);
             self.encode(&slice, batch);
         }
         if state.queue.is_empty() {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use sinew_observe::SpanKind;
 use sinew_topic::Topic;
 use sinew_wire::call::{Flags, INITIAL_WINDOW, Reply, Request, Status, Strategy, refused_body};
-use sinew_wire::{Limit, PeerId, Refusal};
+use sinew_wire::{Limit, PeerId, Refusal, TRACEPARENT};
 use tracing::debug;
 
 use crate::entry::{Entry, Keeping, Place, Route, Up};
 use crate::link::{Kind, Link};
 use crate::procedure::Procedure;
 use crate::service::Service;
+use crate::span::CallSpan;
 use crate::table::CallId;
 
 /// When to try again if the node itself has too much to do.
@@ -148,6 +149,8 @@ impl Service {
             self.metrics.limit_refused(Limit::QueueMemory).inc();
             return Err(Unfit::Overloaded("the node is at its memory budget"));
         };
+        let kind = if matches!(link.kind, Kind::Client { .. }) { SpanKind::Call } else { SpanKind::Serve };
+        let (span, frame) = CallSpan::begin(&self.metrics.spans, kind, request, frame);
         Ok(Entry {
             up: Up::Link { link: Arc::clone(link), number: request.call },
             caller: request.caller,
@@ -156,7 +159,8 @@ impl Service {
             attempt: 0,
             place: Place::Routing,
             route: None,
-            request: Bytes::copy_from_slice(frame),
+            request: frame,
+            span,
             _memory: Some(memory),
             opened: now,
             deadline,
@@ -228,7 +232,7 @@ impl Service {
 /// Where a call belongs in a distributed trace, for the log.
 fn trace(request: &Request<'_>, what: &str) {
     if tracing::enabled!(tracing::Level::DEBUG) {
-        let traceparent = request.headers.get("traceparent").and_then(|value| std::str::from_utf8(value).ok());
+        let traceparent = request.headers.get(TRACEPARENT).and_then(|value| std::str::from_utf8(value).ok());
         debug!(name = request.name, caller = %request.caller.short(), traceparent, "{what}");
     }
 }

@@ -15,6 +15,7 @@ use crate::instance::Instance;
 use crate::link::Link;
 use crate::pending::Pending;
 use crate::procedure::Procedure;
+use crate::span::CallSpan;
 use crate::table::CallId;
 
 /// A call, from its request to its end. On the node of its caller it has a [`Route`]; on the node of its provider it
@@ -32,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) route: Option<Box<Route>>,
     /// The body of the request's frame.
     pub(crate) request: Bytes,
+    /// What its caller's trace is told of it.
+    pub(crate) span: Option<Box<CallSpan>>,
     /// For the request.
     pub(crate) _memory: Option<Reservation>,
     pub(crate) opened: Instant,

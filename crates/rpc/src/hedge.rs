@@ -83,6 +83,7 @@ impl Entry {
             place: Place::Routing,
             route: Some(Box::new(route)),
             request: Bytes::clone(&self.request),
+            span: None,
             _memory: None,
             opened: now,
             deadline: self.deadline,

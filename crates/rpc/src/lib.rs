@@ -59,6 +59,7 @@ mod route;
 mod service;
 mod settle;
 mod single;
+mod span;
 mod spill;
 mod stream;
 mod table;

@@ -186,14 +186,8 @@ impl Service {
         }
         if cause != Cause::Cancelled {
             self.answer(id, &entry, (reply, provider), now);
-        } else if let (Some(route), Up::Link { .. }) = (&entry.route, &entry.up) {
-            self.metrics.calls(Status::Cancelled).inc();
-            self.report(
-                &route.procedure.name,
-                provider,
-                Status::Cancelled,
-                now.saturating_duration_since(entry.opened),
-            );
+        } else if matches!(entry.up, Up::Link { .. }) {
+            self.tell(&entry, provider, Status::Cancelled, now);
         }
         let keeping = entry.route.map_or(Keeping::Never, |route| route.keeping);
         self.landed(id, keeping, entry.passed, reply, now);
@@ -223,6 +217,22 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// A call that came over a link has ended: counters, live view and traces learn of it. `provider` is the node that was to
+    /// answer last.
+    fn tell(&self, entry: &Entry, provider: Option<PeerId>, status: Status, now: Instant) {
+        let took = now.saturating_duration_since(entry.opened);
+        if let Some(span) = &entry.span {
+            span.end(&self.metrics.spans, provider, status, took);
+        }
+        // Those of other nodes are counted there.
+        let Some(route) = &entry.route else { return };
+        self.metrics.calls(status).inc();
+        if status != Status::Cancelled {
+            self.metrics.call_seconds.observe(took, 1);
+        }
+        self.report(&route.procedure.name, provider, status, took);
     }
 
     /// Tells the live view of a call of a client of this node that has ended.
@@ -256,12 +266,7 @@ impl Service {
         };
         match &entry.up {
             Up::Link { link, number } => {
-                if let Some(route) = &entry.route {
-                    let took = now.saturating_duration_since(entry.opened);
-                    self.metrics.calls(reply.status).inc();
-                    self.metrics.call_seconds.observe(took, 1);
-                    self.report(&route.procedure.name, provider, reply.status, took);
-                }
+                self.tell(entry, provider, reply.status, now);
                 if link.forget(*number, id) {
                     deliver(link, *number, reply);
                 }

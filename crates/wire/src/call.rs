@@ -365,6 +365,13 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// Writes another parent into the trace context of this request's frame, of which `frame` is a copy of the body: whoever
+    /// gets it next was caused by that span. A request without a context stays as it is.
+    pub fn set_parent(&self, frame: &mut [u8], span: [u8; 8]) {
+        let headers_at = REQUEST_LEN + self.name.len() + self.key.len();
+        crate::trace::set_parent(frame, headers_at, self.headers.as_bytes().len(), span);
+    }
+
     /// Appends frame header and request header to `out`, for a body of `body` bytes that the caller appends: not
     /// [`Request::body`], which is left to it so that it can be shared.
     pub fn encode_head(&self, body: usize, out: &mut BytesMut) {

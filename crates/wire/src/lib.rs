@@ -44,6 +44,7 @@ mod procedure;
 pub mod publish;
 mod refusal;
 mod service;
+mod trace;
 
 pub use control::{Control, Features, Goodbye, Hello, Policy, PublishResult, RefusedRun, Role, Subscribe, Welcome};
 pub use error::DecodeError;
@@ -55,6 +56,7 @@ pub use peer::{ParsePeerIdError, PeerId};
 pub use procedure::{CachePolicy, Procedure, ProviderHealth, Serve};
 pub use refusal::{Limit, Refusal};
 pub use service::{Announce, LookupOutcome, ServiceInstance, ServiceSummaryRow};
+pub use trace::{TRACEPARENT, TraceContext};
 
 /// Version of the protocol this crate speaks, sent in [`Hello`] and [`Welcome`].
 pub const PROTOCOL_VERSION: u16 = 1;

@@ -9,16 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sinew_topic::validate_topic;
 use sinew_wire::call::{Flags, MAX_KEY, Strategy};
-use sinew_wire::encode_header;
+use sinew_wire::{TRACEPARENT, encode_header};
 
 use crate::calls::open::{Order, rest_of};
 use crate::calls::stream::{Answers, CallSender, Gathered};
 use crate::calls::{CallError, Reply, SendError};
 use crate::client::Client;
 use crate::services::after;
-
-/// The header that carries a trace context from caller to provider, as W3C has it.
-pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// Bytes of answers that may be on their way to a caller that does not take them.
 const WINDOW: u32 = 256 << 10;

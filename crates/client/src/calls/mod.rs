@@ -14,7 +14,6 @@ pub use error::{AppError, CallError, Executed, SendError};
 pub use reply::Reply;
 pub use stream::{Answers, CallSender, Gathered, GatheredAnswer};
 
-pub(crate) use builder::TRACEPARENT;
 pub(crate) use open::{Call, Order, Outcome};
 pub(crate) use pipe::Pipe;
 pub(crate) use transfer::{Intake, Item, Outflow, Over, advance};

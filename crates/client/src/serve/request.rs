@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::Stream;
 use sinew_wire::call::Flags;
-use sinew_wire::{Headers, PeerId};
+use sinew_wire::{Headers, PeerId, TRACEPARENT};
 
 use crate::SendError;
-use crate::calls::{Intake, Item, Outflow, TRACEPARENT};
+use crate::calls::{Intake, Item, Outflow};
 use crate::serve::procedure::{Incoming, Served, Stop};
 use crate::shared::Shared;
 

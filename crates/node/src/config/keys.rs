@@ -28,6 +28,7 @@ enum Field {
     Identity,
     Admin,
     AdminToken,
+    TraceOtlp,
     LogFormat,
     UseRelays,
     Text(fn(&mut Config) -> &mut String),
@@ -111,6 +112,11 @@ pub const KEYS: &[Key] = &[
         "error, warn, info, debug or trace; per module as in warn,sinew_gateway=debug",
     ),
     key("log.format", Field::LogFormat, "text for people, json for machines"),
+    key(
+        "trace.otlp",
+        Field::TraceOtlp,
+        "http://HOST:PORT of a collector for the traces that applications record (OTLP), or \"off\"",
+    ),
     key("limits.max_clients", Field::Count(|c| &mut c.limits.max_clients), "clients connected at once"),
     key(
         "limits.max_subscriptions_per_client",
@@ -324,6 +330,7 @@ impl Key {
             Field::Identity => config.identity = Some(PathBuf::from(text)),
             Field::Admin => config.admin = parse_admin(text)?,
             Field::AdminToken => config.admin_token = Some(Secret::new(text)),
+            Field::TraceOtlp => config.trace.otlp = (text != "off").then(|| text.to_owned()),
             Field::LogFormat => config.log.format = parse_log_format(text)?,
             Field::UseRelays => config.mesh.use_relays = parse_use_relays(text)?,
             Field::Text(field) => *field(config) = text.to_owned(),
@@ -350,6 +357,7 @@ impl Key {
             Field::Identity => json!(config.identity_file()),
             Field::Admin => config.admin.map_or_else(|| json!("off"), |admin| json!(admin.to_string())),
             Field::AdminToken => json!(config.admin_token.map(|_| Secret::MASK)),
+            Field::TraceOtlp => json!(config.trace.otlp.as_deref().unwrap_or("off")),
             Field::LogFormat => json!(match config.log.format {
                 LogFormat::Text => "text",
                 LogFormat::Json => "json",

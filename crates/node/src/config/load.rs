@@ -164,14 +164,14 @@ impl Loader {
     }
 
     /// Reads the variables of known keys; empty ones count as not set. Those of the sections (`SINEW_LIMITS_`,
-    /// `SINEW_LOG_`, `SINEW_MESH_`, `SINEW_LINK_`) have to be known; others may belong to somebody else (`SINEW_SERVER` to a client, `SINEW_PORT` to a container
+    /// `SINEW_LOG_`, `SINEW_TRACE_`, `SINEW_MESH_`, `SINEW_LINK_`) have to be known; others may belong to somebody else (`SINEW_SERVER` to a client, `SINEW_PORT` to a container
     /// host).
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         for (name, value) in variables {
             let Some(rest) = name.strip_prefix("SINEW_") else { continue };
             let origin = Origin::Environment(name.clone());
             let Some(key) = super::KEYS.iter().find(|key| key.variable() == name) else {
-                if ["LIMITS_", "LOG_", "MESH_", "LINK_"].iter().any(|section| rest.starts_with(section)) {
+                if ["LIMITS_", "LOG_", "TRACE_", "MESH_", "LINK_"].iter().any(|section| rest.starts_with(section)) {
                     let guess = rest.to_lowercase().replacen('_', ".", 1);
                     return Err(ConfigError::UnknownKey { origin, similar: Key::similar_to(&guess), key: guess });
                 }

@@ -77,6 +77,8 @@ pub struct Config {
     /// What the node writes to its log. Read by the program, not by [`Node`](crate::Node), which leaves logging to
     /// whoever embeds it.
     pub log: Log,
+    /// Where the node's part in traces of applications goes.
+    pub trace: Trace,
     /// Bounds of everything that could grow.
     pub limits: Limits,
 }
@@ -136,6 +138,16 @@ pub struct Log {
     pub level: String,
     /// Text for people or JSON for machines.
     pub format: LogFormat,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// A collector that takes OTLP over HTTP, as in `http://127.0.0.1:4318`; `None` exports nothing. Needs the feature `otlp`.
+    ///
+    /// What is exported is decided by applications: messages and calls that carry a sampled
+    /// [trace context](https://www.w3.org/TR/trace-context/) in the header `traceparent`.
+    pub otlp: Option<String>,
 }
 
 /// How a line of the log looks.
@@ -240,6 +252,7 @@ impl Default for Config {
             mesh: Mesh::default(),
             link: Link { segmentation_offload: true },
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
+            trace: Trace::default(),
             limits: Limits::default(),
         }
     }

@@ -8,6 +8,9 @@ use super::{Config, Mesh, format_duration, format_size};
 /// Most listeners of one node.
 const MAX_LISTENERS: usize = 16;
 
+/// Longest URL that makes sense, without its scheme.
+const MAX_URL: usize = 256;
+
 /// Longest multiaddress that makes sense.
 const MAX_MULTIADDRESS: usize = 256;
 
@@ -45,6 +48,7 @@ impl Config {
         }
         ensure(self.drain_timeout <= HOUR, "drain_timeout", || too_long(self.drain_timeout))?;
         ensure(!self.log.level.is_empty(), "log.level", || "is empty".to_owned())?;
+        self.validate_trace()?;
         self.validate_counts()?;
         self.validate_times()?;
         self.validate_sizes()
@@ -91,6 +95,16 @@ impl Config {
         let admin = self.admin.filter(|admin| !admin.ip().is_loopback());
         ensure(self.open || admin.is_none(), "admin", || {
             beyond_loopback(&admin.map(|a| a.to_string()).unwrap_or_default(), &self.realm)
+        })
+    }
+
+    fn validate_trace(&self) -> Result<(), Invalid> {
+        let Some(url) = &self.trace.otlp else { return Ok(()) };
+        ensure(cfg!(feature = "otlp"), "trace.otlp", || "this program was built without the feature otlp".to_owned())?;
+        let host = url.strip_prefix("http://").unwrap_or_default();
+        let plain = host.len() <= MAX_URL && host.bytes().all(|byte| byte.is_ascii_graphic());
+        ensure(plain && !host.is_empty() && !host.starts_with('/'), "trace.otlp", || {
+            format!("{url:?} is not a URL such as http://127.0.0.1:4318; TLS is left to a collector on this host")
         })
     }
 

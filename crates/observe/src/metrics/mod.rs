@@ -22,7 +22,7 @@ pub use self::histogram::Histogram;
 pub use self::process::resident_bytes;
 pub use self::queues::{Fill, Queues};
 pub use self::readings::{Reading, Readings};
-use crate::{CloseReason, DropReason, Events};
+use crate::{CloseReason, DropReason, Events, Spans};
 
 /// One label with a name known at compile time: every value comes from an enum or a literal, never from a peer, so
 /// the number of rows is bounded.
@@ -62,6 +62,10 @@ pub struct Handles {
     pub bytes_in: Counter,
     /// Bytes written to client links, frames included, encryption not.
     pub bytes_out: Counter,
+    /// Bytes read from links to other nodes, frames included, encryption not.
+    pub peer_bytes_in: Counter,
+    /// Bytes written to links to other nodes, frames included, encryption not.
+    pub peer_bytes_out: Counter,
     /// Clients connected now.
     pub clients: Gauge,
     /// Subscriptions in place now.
@@ -86,6 +90,8 @@ pub struct Handles {
     pub call_seconds: Histogram,
     /// Events of what this node routes.
     pub events: Events,
+    /// What this node did for traces of applications.
+    pub spans: Spans,
     /// Messages of the live view that did not reach a node that watches.
     pub live_lost: Counter,
     /// Messages that came over a link as the live view's, and were not of the node at its other end.
@@ -122,6 +128,8 @@ impl Metrics {
             retained_evicted: counter(registry, "retained_evicted", "Retained values forgotten at their bound"),
             bytes_in: counter(registry, "bytes_in", "Bytes read from client links"),
             bytes_out: counter(registry, "bytes_out", "Bytes written to client links"),
+            peer_bytes_in: counter(registry, "peer_bytes_in", "Bytes read from links to other nodes"),
+            peer_bytes_out: counter(registry, "peer_bytes_out", "Bytes written to links to other nodes"),
             clients: gauge(registry, "clients", "Clients connected"),
             subscriptions: gauge(registry, "subscriptions", "Subscriptions in place"),
             open: gauge(registry, "open", "1 while the node admits anyone who names its realm"),
@@ -138,6 +146,7 @@ impl Metrics {
             pool_dials_failed: counter(registry, "pool_dials_failed", "Dials of other nodes that failed"),
             pool_closed: family(registry, "pool_closed", "Links to other nodes that ended, by reason"),
             events: Events::default(),
+            spans: Spans::default(),
             live_lost: counter(registry, "live_lost", "Messages of the live view that a node that watches did not get"),
             live_forged: counter(registry, "live_forged", "Messages in the name of the live view of another node"),
             call_seconds: histogram(registry, "call", "Time from a client's request to its answer"),
