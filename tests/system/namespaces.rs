@@ -143,6 +143,20 @@ impl Network {
         hosts.iter().try_for_each(|host| nft(name_of(host)?, "insert rule inet sinew loss meta l4proto udp drop"))
     }
 
+    /// From now on what this host sends leaves it at so many megabits per second, and waits at the host until then.
+    pub fn slow(&self, host: &Site, megabits: u32) -> Result<()> {
+        let (namespace, rate) = (name_of(host)?, format!("{megabits}mbit"));
+        let queue = ["qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "16kb", "limit", "16mb"];
+        run(Command::new("tc").args(["-n", namespace]).args(queue)).map(drop)
+    }
+
+    /// Packets that found no room in the queue of a slow host so far.
+    pub fn dropped(&self, host: &Site) -> Result<u64> {
+        let queue = run(Command::new("tc").args(["-n", name_of(host)?, "-s", "qdisc", "show", "dev", "eth0"]))?;
+        let packets = queue.split(['(', ' ', ',']).skip_while(|word| *word != "dropped").nth(1);
+        Ok(packets.context("a queue that counts")?.parse()?)
+    }
+
     /// Packets lost at a host so far, on purpose.
     pub fn lost(&self, host: &Site) -> Result<u64> {
         let rules = run(Command::new("ip").args([

@@ -36,10 +36,14 @@ mod identity;
 mod lane;
 mod link;
 mod listener;
+#[cfg(all(test, unix))]
+mod narrow;
 mod over;
 pub mod pool;
 mod probe;
 mod quic;
+#[cfg(unix)]
+mod quic_socket;
 mod race;
 mod reader;
 mod socket;
@@ -50,6 +54,8 @@ mod unix;
 #[cfg(unix)]
 mod unix_auth;
 mod verifier;
+#[cfg(unix)]
+mod writability;
 mod writer;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};

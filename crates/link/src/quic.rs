@@ -183,7 +183,11 @@ fn endpoint(
         .max_udp_payload_size(largest)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a UDP payload is from 1200 to 65527 bytes"))?;
     let socket = socket::udp(address, config.socket_buffer)?;
-    Endpoint::new(endpoint, server, socket, Arc::new(TokioRuntime))
+    #[cfg(unix)]
+    let socket = Arc::new(crate::quic_socket::QuicSocket::new(socket)?);
+    #[cfg(not(unix))]
+    let socket = quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket)?;
+    Endpoint::new_with_abstract_socket(endpoint, server, socket, Arc::new(TokioRuntime))
 }
 
 fn transport(config: &LinkConfig, local: bool, streams_of_peer: u32) -> TransportConfig {
