@@ -16,7 +16,10 @@ fuzz_target!(|body: &[u8]| {
             let mut traced = body.to_vec();
             request.set_parent(&mut traced, [1; 8]);
             let Ok(CallFrame::Request(traced)) = CallFrame::decode(&traced) else { panic!("it was a request") };
-            assert_eq!((traced.call, traced.name, traced.key, traced.body), (request.call, request.name, request.key, request.body));
+            assert_eq!(
+                (traced.call, traced.name, traced.key, traced.body),
+                (request.call, request.name, request.key, request.body)
+            );
         }
         CallFrame::Reply(reply) => {
             let _refusal = Reply::refusal(reply);
