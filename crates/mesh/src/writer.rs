@@ -70,10 +70,14 @@ pub async fn write(
                 held = true;
                 wrote(Wrote::Held);
             }
-            _ => tokio::select! {
-                () = outbox.woken() => {}
-                () = lane.woken() => {}
-            },
+            _ => {
+                batch.rest();
+                calls = Vec::new();
+                tokio::select! {
+                    () = outbox.woken() => {}
+                    () = lane.woken() => {}
+                }
+            }
         }
     }
 }

@@ -137,6 +137,13 @@ impl WriteBatch {
         }
     }
 
+    /// Gives back the memory that it keeps for the next frames, because none are there: a node has many links that have nothing
+    /// to write.
+    pub fn rest(&mut self) {
+        debug_assert!(self.chunks.is_empty() && self.scratch.is_empty(), "what is in it has been written");
+        *self = Self::default();
+    }
+
     fn clear(&mut self) {
         self.chunks.clear();
         self.bytes = 0;
