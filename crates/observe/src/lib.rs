@@ -12,6 +12,7 @@ mod dashboard;
 mod events;
 mod health;
 mod metrics;
+mod outlet;
 mod pulse;
 mod reason;
 mod spans;
@@ -23,6 +24,7 @@ pub use health::{Check, CheckState, Failing, Health, Heartbeat, Report, Scope, T
 pub use metrics::{
     CacheCounters, Fill, Handles, Histogram, Metrics, Queues, Reading, Readings, Registry, encode, resident_bytes,
 };
+pub use outlet::{Outlet, Reported};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 #[doc(hidden)]

@@ -1,32 +1,26 @@
 //! What a node did for traces that applications record, until it is exported.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use ring::digest;
-use sinew_live::{Ring, Taken};
 use sinew_wire::{PeerId, TraceContext};
 
-/// Spans that may wait to be exported.
-const CAPACITY: usize = 8_192;
+use crate::{Outlet, Reported};
 
 /// Id of a span within its trace; never zero.
 pub type SpanId = [u8; 8];
 
-/// Where services report their part in the traces of applications, and an exporter takes it from. Cloning it shares the spans.
+/// Where services report their part in the traces of applications, and an exporter takes it from. Wanted while somebody
+/// exports.
 ///
-/// While nobody exports, a report is one relaxed load. Otherwise it goes into a ring of 8,192 spans, which gives up the oldest
-/// when it is full, and counts it. Only what an application sends with a sampled
-/// [trace context](sinew_wire::TraceContext) is reported: how much is traced is up to those who begin the traces.
-#[derive(Debug, Clone)]
-pub struct Spans(Arc<Inner>);
+/// Only what an application sends with a sampled [trace context](sinew_wire::TraceContext) is reported: how much is traced
+/// is up to those who begin the traces.
+pub type Spans = Outlet<Span>;
 
-#[derive(Debug)]
-struct Inner {
-    wanted: AtomicBool,
-    ring: Mutex<Ring<Span>>,
+impl Reported for Span {
+    /// Of two requests to the collector, those in between.
+    const CAPACITY: usize = 8_192;
 }
 
 /// What a node did for one message or one call, and how long it took.
@@ -65,55 +59,6 @@ pub enum SpanKind {
     Serve,
 }
 
-impl Spans {
-    /// Spans that the ring holds.
-    pub const CAPACITY: usize = CAPACITY;
-
-    /// Whether somebody exports. Costs a relaxed load.
-    pub fn wanted(&self) -> bool {
-        self.0.wanted.load(Ordering::Relaxed)
-    }
-
-    /// Somebody exports from now on, or nobody does.
-    pub fn want(&self, wanted: bool) {
-        self.0.wanted.store(wanted, Ordering::Relaxed);
-    }
-
-    /// Reports a span, if anybody exports. Never waits for more than others that do the same.
-    pub fn emit(&self, span: impl FnOnce() -> Span) {
-        if self.wanted() {
-            let span = span();
-            self.0.ring.lock().push(span);
-        }
-    }
-
-    /// Takes what has been reported since it was last taken, less what the ring has given up.
-    pub fn take(&self) -> Taken<Span> {
-        self.0.ring.lock().take()
-    }
-
-    /// How many there have been since the node started.
-    pub fn emitted(&self) -> u64 {
-        self.0.ring.lock().emitted()
-    }
-
-    /// How many of them the ring has given up.
-    pub fn dropped(&self) -> u64 {
-        self.0.ring.lock().dropped()
-    }
-
-    /// How many wait to be taken.
-    pub fn depth(&self) -> u64 {
-        self.0.ring.lock().len() as u64
-    }
-}
-
-impl Default for Spans {
-    fn default() -> Self {
-        Self(Arc::new(Inner { wanted: AtomicBool::new(false), ring: Mutex::new(Ring::new(CAPACITY)) }))
-    }
-}
-
 /// An id for a span that nobody else has to know.
 pub fn new_span_id() -> SpanId {
     rand::random::<u64>().max(1).to_be_bytes()
@@ -140,39 +85,6 @@ mod tests {
     use super::*;
 
     const PARENT: TraceContext = TraceContext { trace: [1; 16], span: [2; 8], flags: 1 };
-
-    fn span() -> Span {
-        Span {
-            parent: PARENT,
-            id: new_span_id(),
-            kind: SpanKind::Publish,
-            name: "a".into(),
-            ended: SystemTime::UNIX_EPOCH,
-            took: Duration::ZERO,
-            outcome: ("ok", false),
-            other: None,
-            reached: None,
-        }
-    }
-
-    #[test]
-    fn while_nobody_exports_nothing_is_made() {
-        let spans = Spans::default();
-        spans.emit(|| panic!("nobody wants it"));
-        assert_eq!((spans.emitted(), spans.dropped(), spans.depth()), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_full_ring_gives_up_the_oldest_and_counts_exactly() {
-        let spans = Spans::default();
-        spans.want(true);
-        for _ in 0..CAPACITY + 10 {
-            spans.emit(span);
-        }
-        assert_eq!((spans.emitted(), spans.dropped(), spans.depth()), ((CAPACITY + 10) as u64, 10, CAPACITY as u64));
-        assert_eq!(spans.take().items.len(), CAPACITY);
-        assert_eq!(spans.depth(), 0);
-    }
 
     #[test]
     fn everybody_finds_the_same_id_for_a_message_and_another_one_for_the_next() {
