@@ -369,7 +369,9 @@ impl<'a> Request<'a> {
     /// gets it next was caused by that span. A request without a context stays as it is.
     pub fn set_parent(&self, frame: &mut [u8], span: [u8; 8]) {
         let headers_at = REQUEST_LEN + self.name.len() + self.key.len();
-        crate::trace::set_parent(frame, headers_at, self.headers.as_bytes().len(), span);
+        if let Some(block) = frame.get_mut(headers_at..) {
+            crate::trace::set_parent(&self.headers, block, span);
+        }
     }
 
     /// Appends frame header and request header to `out`, for a body of `body` bytes that the caller appends: not

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use bytes::{BufMut, BytesMut};
 
 use crate::{DecodeError, Limit, MAX_HEADERS};
@@ -43,6 +45,19 @@ impl<'a> Headers<'a> {
     /// The first value with this key.
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
         self.iter().find_map(|(k, value)| (k == key).then_some(value))
+    }
+
+    /// Where the first value with this key stands in the encoded form.
+    pub(crate) fn position(&self, key: &str) -> Option<Range<usize>> {
+        let mut rest = self.0;
+        while let Some((found, value, after)) = split_first(rest) {
+            if found == key.as_bytes() {
+                let end = self.0.len() - after.len();
+                return Some(end - value.len()..end);
+            }
+            rest = after;
+        }
+        None
     }
 
     /// All of them, in the order in which they were written.

@@ -48,11 +48,8 @@ impl TraceContext {
 /// The value of the header.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("00-")?;
-        self.trace.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("-")?;
-        self.span.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        write!(f, "-{:02x}", self.flags)
+        let (trace, span) = (u128::from_be_bytes(self.trace), u64::from_be_bytes(self.span));
+        write!(f, "00-{trace:032x}-{span:016x}-{:02x}", self.flags)
     }
 }
 
@@ -62,34 +59,12 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Writes another parent into a frame that carries `headers`, which were lent from it by `offset`: whoever gets the frame next
-/// was caused by that span. Leaves a frame alone whose headers hold no context.
-pub(crate) fn set_parent(frame: &mut [u8], offset: usize, headers_len: usize, span: [u8; 8]) {
-    let Some(block) = offset.checked_add(headers_len).and_then(|end| frame.get_mut(offset..end)) else { return };
-    let Some(at) = position(block) else { return };
-    if let Some(place) = block.get_mut(at + PARENT_AT..at + PARENT_AT + 16) {
-        for (place, byte) in place.chunks_exact_mut(2).zip(span) {
-            place.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-}
-
-/// Where in a block of headers the first context begins.
-fn position(block: &[u8]) -> Option<usize> {
-    let headers = Headers::decode(block).ok()?;
-    let mut at = 0;
-    for (key, value) in headers.iter() {
-        let value_at = at + 3 + key.len();
-        if key == TRACEPARENT {
-            return TraceContext::parse(value).map(|_| value_at);
-        }
-        at = value_at + value.len();
-    }
-    None
-}
-
-const fn digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
+/// Writes another parent into the context of these headers, of which `block` is a copy: whoever gets them next was caused by
+/// that span. Leaves alone what holds no context.
+pub(crate) fn set_parent(headers: &Headers<'_>, block: &mut [u8], span: [u8; 8]) {
+    let Some(place) = headers.position(TRACEPARENT) else { return };
+    let Some(value) = block.get_mut(place).filter(|value| TraceContext::parse(value).is_some()) else { return };
+    value[PARENT_AT..PARENT_AT + 16].copy_from_slice(format!("{:016x}", u64::from_be_bytes(span)).as_bytes());
 }
 
 /// Lower-case hexadecimal of exactly so many bytes.
@@ -177,7 +152,8 @@ mod tests {
             frame.extend_from_slice(&block);
             frame.extend_from_slice(&rest);
             let expected = TraceContext { span: span.to_be_bytes(), ..TraceContext::parse(EXAMPLE.as_bytes()).expect("one") };
-            set_parent(&mut frame, rest.len(), block.len(), expected.span);
+            let headers = Headers::decode(&block).expect("they are");
+            set_parent(&headers, &mut frame[rest.len()..rest.len() + block.len()], expected.span);
             let changed = &frame[rest.len()..rest.len() + block.len()];
             let headers = Headers::decode(changed).expect("still headers");
             prop_assert_eq!(TraceContext::sampled(&headers), Some(expected));
