@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures::future::BoxFuture;
 use sinew_link::{Address, Dialer};
 use sinew_wire::{Hello, Refusal};
 
@@ -50,19 +51,21 @@ struct Driver {
     hello: Hello,
 }
 
-/// Connects, and starts the task that keeps it so.
-pub(crate) async fn start(
+/// Connects, and starts the task that keeps it so. Boxed, so that all this is compiled here and not where it is awaited.
+pub(crate) fn start(
     servers: Servers,
     dialer: Dialer,
     hello: Hello,
     config: Config,
-) -> Result<Arc<Shared>, ConnectError> {
-    let shared = Shared::new(config);
-    let mut driver = Driver { shared: Arc::clone(&shared), servers, dialer, hello };
-    let established = driver.try_all().await?;
-    let session = session::attach(established, &shared);
-    tokio::spawn(driver.run(session));
-    Ok(shared)
+) -> BoxFuture<'static, Result<Arc<Shared>, ConnectError>> {
+    Box::pin(async move {
+        let shared = Shared::new(config);
+        let mut driver = Driver { shared: Arc::clone(&shared), servers, dialer, hello };
+        let established = driver.try_all().await?;
+        let session = session::attach(established, &shared);
+        tokio::spawn(driver.run(session));
+        Ok(shared)
+    })
 }
 
 /// Whatever ends the driver, a panic included: everybody who waits for it is told.

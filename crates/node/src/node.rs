@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,6 +95,15 @@ impl Node {
     ///
     /// Not cancel safe as a whole, but a dropped start leaves nothing behind that runs.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::starting(config).await
+    }
+
+    /// Boxed: a future is compiled where it is awaited, and this one is a whole node.
+    fn starting(config: Config) -> Pin<Box<dyn Future<Output = Result<Self, StartError>> + Send>> {
+        Box::pin(Self::compose(config))
+    }
+
+    async fn compose(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let storage = open_storage(config.clone()).await?;
         let peer = storage.identity.peer_id();

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use sinew_link::{Identity, Link};
 use sinew_wire::PeerId;
 use tokio::sync::{mpsc, oneshot};
@@ -57,14 +58,21 @@ impl Overlay {
     /// [`OverlayError::Realm`], [`OverlayError::Address`], [`OverlayError::Listen`] and [`OverlayError::Setup`]. That no
     /// bootstrap address answers is no error: they are tried for ever.
     pub async fn start(identity: &Identity, config: OverlayConfig) -> Result<Started, OverlayError> {
-        let shared = Shared::new(identity.peer_id());
-        let (commands, receiver) = mpsc::channel(COMMANDS);
-        let (event_sender, events) = mpsc::channel(EVENTS);
-        let (ask_sender, asks) = mpsc::channel(ASKS);
-        let mut task = Task::new(identity, config, Arc::clone(&shared), receiver, event_sender, ask_sender)?;
-        task.listen().await?;
-        tokio::spawn(task.run());
-        Ok(Started { overlay: Self { shared, commands }, events, asks })
+        Self::starting(identity, config).await
+    }
+
+    /// Boxed: a future is compiled where it is awaited, and the swarm takes longer than all that awaits it.
+    fn starting(identity: &Identity, config: OverlayConfig) -> BoxFuture<'_, Result<Started, OverlayError>> {
+        Box::pin(async move {
+            let shared = Shared::new(identity.peer_id());
+            let (commands, receiver) = mpsc::channel(COMMANDS);
+            let (event_sender, events) = mpsc::channel(EVENTS);
+            let (ask_sender, asks) = mpsc::channel(ASKS);
+            let mut task = Task::new(identity, config, Arc::clone(&shared), receiver, event_sender, ask_sender)?;
+            task.listen().await?;
+            tokio::spawn(task.run());
+            Ok(Started { overlay: Self { shared, commands }, events, asks })
+        })
     }
 
     /// Shows somebody that the task comes round, from now on. Only the first call counts.
