@@ -393,19 +393,14 @@ async fn answers_that_are_none_are_refused_and_counted() {
 async fn who_asks_at_once_waits_for_one_answer_and_nothing_outdated_is_kept() {
     let (node, mut bare) = beside_a_bare_one(config()).await;
     node.discovery.remote_changed(bare.id(), "echo", Some(1));
-    let looking: Vec<_> = (0..100)
-        .map(|_| {
-            let discovery = node.discovery.clone();
-            tokio::spawn(async move { discovery.lookup("echo", PATIENCE).await })
-        })
-        .collect();
-    let first = bare.ask().await;
-    // All of them, before any is stopped: a task that had not begun yet would never be counted.
-    node.until("all", |node| node.cached.misses.get() == 100).await;
-    // Some give up, the first of them too. The others still get their answer.
-    for looking in &looking[..50] {
-        looking.abort();
+    // Each is polled here, and so waits for its answer before anything else happens.
+    let mut looking: Vec<_> = (0..100).map(|_| Box::pin(node.discovery.lookup("echo", PATIENCE))).collect();
+    for looking in &mut looking {
+        assert!(futures::poll!(looking).is_pending());
     }
+    let first = bare.ask().await;
+    // Some give up, the first of them too. The others still get their answer.
+    drop(looking.drain(..50));
     // Meanwhile something changes: who looks from now on asks anew.
     node.discovery.remote_changed(bare.id(), "echo", Some(2));
     let late = tokio::spawn({
@@ -414,13 +409,13 @@ async fn who_asks_at_once_waits_for_one_answer_and_nothing_outdated_is_kept() {
     });
     let second = bare.ask().await;
     first.reply(answer("echo", vec![detail()]));
-    for looking in looking.into_iter().skip(50) {
-        let outcome = soon("the answer", looking).await.expect("no panic");
-        assert!(matches!(outcome, LookupOutcome::Found(instances) if instances.len() == 1));
+    for looking in looking {
+        let outcome = soon("the answer", looking).await;
+        assert!(matches!(&outcome, LookupOutcome::Found(instances) if instances.len() == 1), "{outcome:?}");
     }
     second.reply(answer("echo", vec![detail(), Detail { instance: 2, ..detail() }]));
     let outcome = soon("the answer", late).await.expect("no panic");
-    assert!(matches!(outcome, LookupOutcome::Found(instances) if instances.len() == 2));
+    assert!(matches!(&outcome, LookupOutcome::Found(instances) if instances.len() == 2), "{outcome:?}");
     assert_eq!(node.found("echo").await.len(), 2, "what came first is not kept");
     assert!(bare.asks.try_recv().is_err(), "two were asked in all");
 }
