@@ -160,8 +160,10 @@ async fn half_a_frame_and_then_silence_runs_into_the_idle_limit() -> Result<()> 
                 Err(_) => ensure!(start.elapsed() < Duration::from_secs(20), "{scheme}: still open"),
             }
         };
-        ensure!(matches!(reason, Refusal::Idle(ms) if ms >= 1000), "{scheme}: {reason:?}");
+        ensure!(reason == Refusal::Limit { limit: Limit::IdleTime, allowed: 1000 }, "{scheme}: {reason:?}");
     }
+    let refused = scene.node.metric(r#"sinew_limit_refused_total{limit="idle_timeout"}"#).await?;
+    ensure!(refused == SCHEMES.len() as f64, "{refused}");
     Ok(())
 }
 

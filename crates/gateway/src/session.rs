@@ -226,9 +226,9 @@ impl Session {
 
     /// Keeps the link of a silent client open, for as long as it may be silent.
     fn beat(&mut self, wrote: &AtomicBool) -> Result<(), End> {
-        let idle = self.heard.elapsed();
-        if idle >= self.context.config.idle_timeout {
-            return Err(End::Refused(Refusal::Idle(idle.as_millis() as u64)));
+        let allowed = self.context.config.idle_timeout;
+        if self.heard.elapsed() >= allowed {
+            return Err(End::Refused(Refusal::Limit { limit: Limit::IdleTime, allowed: allowed.as_millis() as u64 }));
         }
         if !wrote.swap(false, Ordering::Relaxed) {
             self.outbox.control(&Control::Ping { nonce: 0 });

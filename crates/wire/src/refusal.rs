@@ -50,8 +50,6 @@ pub enum Limit {
     Watches,
     /// Links to other nodes.
     Peers,
-    /// Bytes forwarded beyond the window.
-    ForwardWindow,
     /// Calls of one client that are open.
     CallsPerClient,
     /// Calls of the node that are open.
@@ -68,7 +66,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, for metrics that want a row each from the start.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 27] = [
         Self::Clients,
         Self::SubscriptionsPerClient,
         Self::Subscriptions,
@@ -90,7 +88,6 @@ impl Limit {
         Self::Lookups,
         Self::Watches,
         Self::Peers,
-        Self::ForwardWindow,
         Self::CallsPerClient,
         Self::Calls,
         Self::CallBytes,
@@ -123,7 +120,6 @@ impl Limit {
             Self::Lookups => "max_lookups",
             Self::Watches => "max_watches",
             Self::Peers => "max_peers",
-            Self::ForwardWindow => "forward_window",
             Self::CallsPerClient => "max_calls_per_client",
             Self::Calls => "max_calls",
             Self::CallBytes => "max_call_bytes",

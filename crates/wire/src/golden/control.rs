@@ -329,13 +329,12 @@ const fn limit_place(limit: Limit) -> u8 {
         Limit::Lookups => 18,
         Limit::Watches => 19,
         Limit::Peers => 20,
-        Limit::ForwardWindow => 21,
-        Limit::CallsPerClient => 22,
-        Limit::Calls => 23,
-        Limit::CallBytes => 24,
-        Limit::CallDeadline => 25,
-        Limit::CallQueue => 26,
-        Limit::CallCredit => 27,
+        Limit::CallsPerClient => 21,
+        Limit::Calls => 22,
+        Limit::CallBytes => 23,
+        Limit::CallDeadline => 24,
+        Limit::CallQueue => 25,
+        Limit::CallCredit => 26,
     }
 }
 
