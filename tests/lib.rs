@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 
 pub use cluster::{Cluster, Peer, Site, join, read_peers};
 pub use load::{Flow, Heard, Listener, Report, Server, chatter, matches, publish};
-pub use node::{Launch, Node, fetch, fetch_with};
+pub use node::{COLLECTOR_KEY, Launch, Node, fetch, fetch_with};
 pub use place::Place;
 pub use process::{Finished, Running, binary, signal, sinew, sinew_at};
 

@@ -16,6 +16,9 @@ use crate::{PATIENCE, Place, binary, signal, soon};
 /// How often a page is asked for while a test waits for something in it.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What every node is told to show a collector of traces, in the header `api-key`.
+pub const COLLECTOR_KEY: &str = "of-the-tests";
+
 /// How a node is started, and again after it ended: same place, same data, same flags.
 #[derive(Debug)]
 pub struct Launch {
@@ -53,6 +56,8 @@ impl Launch {
         }
         // Alone, unless the flags say otherwise: tests must not find each other.
         command.env("SINEW_MESH", "off").env("SINEW_MESH_MDNS", "false");
+        // A collector of traces wants to be told; without one it changes nothing.
+        command.env("OTEL_EXPORTER_OTLP_HEADERS", format!("api-key={COLLECTOR_KEY}"));
         if std::env::var_os("SINEW_LOG_LEVEL").is_none() {
             command.env("SINEW_LOG_LEVEL", "warn");
         }

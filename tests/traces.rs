@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use sinew_client::{AppError, Client, Event};
-use sinew_tests::{Cluster, Node, sinew, soon};
+use sinew_tests::{COLLECTOR_KEY, Cluster, Node, sinew, soon};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -63,6 +63,7 @@ impl Collector {
 
 async fn take(request: Request<Incoming>, taken: mpsc::Sender<(String, Span)>) -> Result<Response<Full<Bytes>>> {
     ensure!(request.uri().path() == "/v1/traces" && request.method() == "POST", "{request:?}");
+    ensure!(request.headers().get("api-key").is_some_and(|key| key == COLLECTOR_KEY), "{request:?}");
     let body = request.into_body().collect().await?.to_bytes();
     for of_node in ExportTraceServiceRequest::decode(body)?.resource_spans {
         let resource = of_node.resource.context("a resource")?;
