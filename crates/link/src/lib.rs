@@ -33,6 +33,7 @@ mod connection_id;
 mod dialer;
 mod error;
 mod identity;
+mod inline;
 mod lane;
 mod link;
 mod listener;

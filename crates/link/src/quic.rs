@@ -1,5 +1,7 @@
+use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -10,7 +12,7 @@ use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ReadError,
-    RecvStream, SendStream, ServerConfig, TokioRuntime, TransportConfig, TransportErrorCode, VarInt, WriteError,
+    RecvStream, SendStream, ServerConfig, TransportConfig, TransportErrorCode, VarInt, WriteError,
 };
 use ring::hmac;
 use rustls::pki_types::CertificateDer;
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::connection_id::ConnectionIds;
+use crate::inline::{self, InlineRuntime};
 use crate::probe::Probe;
 use crate::tls::{Credentials, SERVER_NAME, peer_of_chain};
 use crate::verifier::PeerVerifier;
@@ -30,6 +33,9 @@ use crate::{LinkConfig, LinkError, socket};
 const CLOSE_DROPPED: VarInt = VarInt::from_u32(0);
 /// The peer gave the link up on purpose.
 const CLOSE_ABORTED: VarInt = VarInt::from_u32(1);
+
+/// A write of so many bytes sends them itself. More is for another thread, while this one prepares what comes next.
+const INLINE: usize = 16 << 10;
 
 /// What may be under way at the start between two processes of one host, where there is no network to be careful with. From
 /// the ten packets of RFC 9002 on, the first messages of a busy link wait for acknowledgements that the peer may hold
@@ -186,8 +192,8 @@ fn endpoint(
     #[cfg(unix)]
     let socket = Arc::new(crate::quic_socket::QuicSocket::new(socket)?);
     #[cfg(not(unix))]
-    let socket = quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket)?;
-    Endpoint::new_with_abstract_socket(endpoint, server, socket, Arc::new(TokioRuntime))
+    let socket = quinn::Runtime::wrap_udp_socket(&InlineRuntime, socket)?;
+    Endpoint::new_with_abstract_socket(endpoint, server, socket, Arc::new(InlineRuntime))
 }
 
 fn transport(config: &LinkConfig, local: bool, streams_of_peer: u32) -> TransportConfig {
@@ -316,7 +322,11 @@ impl QuicReader {
 impl QuicWriter {
     pub(crate) async fn send(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
         self.fit_windows();
-        self.stream.write_all_chunks(chunks).await.map_err(|error| match error {
+        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+        let mut writing = pin!(self.stream.write_all_chunks(chunks));
+        let written =
+            if bytes <= INLINE { poll_fn(|cx| inline::run(|| writing.as_mut().poll(cx))).await } else { writing.await };
+        written.map_err(|error| match error {
             WriteError::Stopped(_) => LinkError::Closed("the peer reads no more".to_owned()),
             WriteError::ConnectionLost(error) => error_of(error),
             other => LinkError::Transport(other.to_string()),
