@@ -185,13 +185,16 @@ impl Peer {
 
     /// The connection to use. Both sides come to the same one where both have a direct one: over QUIC rather than TCP, which
     /// stands still for seconds where packets get lost, until a living peer is taken for dead; then that which the smaller
-    /// id dialled, and of several the oldest.
+    /// id dialled, and of several the oldest. One that has not told yet which run of the peer is at its end may lead to a
+    /// process that is no more: it has to wait.
     pub(super) fn best(&self, own: PeerId) -> Option<&Connection> {
         let smaller_dials = own < self.id;
+        let told = self.connections.iter().filter(|connection| connection.run.is_some());
+        let run = told.max_by_key(|connection| connection.opened).and_then(|connection| connection.run);
         self.connections
             .iter()
             .filter(|connection| !connection.closing)
-            .min_by_key(|one| (one.relayed, !one.quic, one.dialled != smaller_dials, one.opened))
+            .min_by_key(|one| (one.run != run, one.relayed, !one.quic, one.dialled != smaller_dials, one.opened))
             .or_else(|| self.connections.first())
     }
 
@@ -204,19 +207,24 @@ impl Peer {
     }
 
     /// A connection told which run of the peer is at its end. Older connections to another run lead to a process that is no
-    /// more: they are given, to be closed, and used no longer.
+    /// more, and so do those that are older still: they are given, to be closed, and used no longer.
     pub(super) fn runs_as(&mut self, id: ConnectionId, run: u64) -> Vec<ConnectionId> {
         let Some(told) = self.connection(id) else { return Vec::new() };
         told.run = Some(run);
         let opened = told.opened;
-        let former = |other: &&mut Connection| {
-            other.id != id && other.opened <= opened && !other.closing && other.run.is_some_and(|other| other != run)
+        let is_of_another = |other: &Connection| other.run.is_some_and(|other| other != run) && other.opened <= opened;
+        let Some(last) = self.connections.iter().filter(|other| is_of_another(other)).map(|other| other.opened).max()
+        else {
+            return Vec::new();
         };
-        let former = self.connections.iter_mut().filter(former).map(|other| {
-            other.closing = true;
-            other.id
-        });
-        former.collect()
+        let is_former = |other: &Connection| is_of_another(other) || (other.run.is_none() && other.opened <= last);
+        let former = self.connections.iter_mut().filter(|other| other.id != id && !other.closing && is_former(other));
+        former
+            .map(|other| {
+                other.closing = true;
+                other.id
+            })
+            .collect()
     }
 
     /// Nothing of ours needs it.
@@ -269,5 +277,29 @@ mod tests {
             here.connections.retain(|connection| !connection.quic);
             assert!(!here.is_straight() && here.is_direct() && here.best(there.id).is_some());
         }
+    }
+
+    /// A peer that was killed may have been connected twice, and have told who it is over one of the two only.
+    #[test]
+    fn what_has_not_told_its_run_is_not_used_and_goes_with_what_came_after_it() {
+        let (now, own) = (Instant::now(), PeerId::from_public_key([1; 32]));
+        let id = ConnectionId::new_unchecked;
+        let best = |peer: &Peer| peer.best(own).map(|connection| connection.id);
+        let connect = |peer: &mut Peer, number: usize, address: &str| {
+            peer.connections.push(connection(number, address, false, now + Duration::from_secs(number as u64)));
+        };
+        let mut peer = peer(2);
+        connect(&mut peer, 0, QUIC);
+        assert_eq!(best(&peer), Some(id(0)), "there is no other");
+        connect(&mut peer, 1, TCP);
+        assert_eq!(peer.runs_as(id(1), 7), []);
+        connect(&mut peer, 2, QUIC);
+        assert_eq!(best(&peer), Some(id(1)));
+        // It is back.
+        connect(&mut peer, 3, TCP);
+        assert_eq!(peer.runs_as(id(3), 8), [id(0), id(1)]);
+        assert_eq!(best(&peer), Some(id(3)), "the second may lead to either run");
+        assert_eq!(peer.runs_as(id(2), 8), [], "to the new one");
+        assert_eq!(best(&peer), Some(id(2)));
     }
 }
