@@ -8,10 +8,8 @@
 //! all else that wakes it, and for what it leaves to do.
 
 use std::cell::Cell;
-use std::fmt;
 use std::future::Future;
 use std::io;
-use std::mem;
 use std::net::UdpSocket;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -174,24 +172,16 @@ impl Catching {
     }
 
     fn end(self) -> Option<Arc<Driver>> {
-        let caught = CAUGHT.take();
-        mem::forget(self);
-        if let Caught::One(driver) = caught { Some(driver) } else { None }
+        if let Caught::One(driver) = CAUGHT.take() { Some(driver) } else { None }
     }
 }
 
 impl Drop for Catching {
-    /// Only of a write that has panicked.
     fn drop(&mut self) {
+        // Only if the write has panicked: otherwise it was taken.
         if let Caught::One(driver) = CAUGHT.take() {
             driver.wake_task();
         }
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").finish_non_exhaustive()
     }
 }
 
