@@ -44,7 +44,7 @@ impl<'a> Headers<'a> {
 
     /// The first value with this key.
     pub fn get(&self, key: &str) -> Option<&'a [u8]> {
-        self.iter().find_map(|(k, value)| (k == key).then_some(value))
+        self.0.get(self.position(key)?)
     }
 
     /// Where the first value with this key stands in the encoded form.
