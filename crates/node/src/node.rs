@@ -100,10 +100,10 @@ impl Node {
 
     /// Boxed: a future is compiled where it is awaited, and this one is a whole node.
     fn starting(config: Config) -> Pin<Box<dyn Future<Output = Result<Self, StartError>> + Send>> {
-        Box::pin(Self::compose(config))
+        Box::pin(Self::assemble(config))
     }
 
-    async fn compose(config: Config) -> Result<Self, StartError> {
+    async fn assemble(config: Config) -> Result<Self, StartError> {
         config.validate()?;
         let storage = open_storage(config.clone()).await?;
         let peer = storage.identity.peer_id();
