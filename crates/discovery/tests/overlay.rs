@@ -1,5 +1,7 @@
 //! Nodes with real overlays, on loopback.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use sinew_link::Identity;
 use sinew_observe::{CacheCounters, Metrics, Registry};
 use sinew_overlay::{Ask, Overlay, OverlayConfig, Purpose, RequestError, Started};
 use sinew_wire::{CachePolicy, LookupOutcome, PeerId, Procedure, ProviderHealth, Refusal, ServiceInstance, codec};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Much longer than anything takes here, so that a slow machine does not fail a test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -393,14 +395,26 @@ async fn answers_that_are_none_are_refused_and_counted() {
 async fn who_asks_at_once_waits_for_one_answer_and_nothing_outdated_is_kept() {
     let (node, mut bare) = beside_a_bare_one(config()).await;
     node.discovery.remote_changed(bare.id(), "echo", Some(1));
-    // Each is polled here, and so waits for its answer before anything else happens.
-    let mut looking: Vec<_> = (0..100).map(|_| Box::pin(node.discovery.lookup("echo", PATIENCE))).collect();
-    for looking in &mut looking {
-        assert!(futures::poll!(looking).is_pending());
-    }
+    let waiting = Arc::new(Semaphore::new(0));
+    let looking: Vec<_> = (0..100)
+        .map(|_| {
+            let (discovery, waiting) = (node.discovery.clone(), Arc::clone(&waiting));
+            tokio::spawn(async move {
+                let mut looking = pin!(discovery.lookup("echo", PATIENCE));
+                assert!(futures::poll!(&mut looking).is_pending());
+                waiting.add_permits(1);
+                looking.await
+            })
+        })
+        .collect();
     let first = bare.ask().await;
+    // All of them, before any is stopped or anything changes: to be counted is not yet to wait for this answer.
+    drop(soon("all", waiting.acquire_many(100)).await);
+    assert_eq!(node.cached.misses.get(), 100);
     // Some give up, the first of them too. The others still get their answer.
-    drop(looking.drain(..50));
+    for looking in &looking[..50] {
+        looking.abort();
+    }
     // Meanwhile something changes: who looks from now on asks anew.
     node.discovery.remote_changed(bare.id(), "echo", Some(2));
     let late = tokio::spawn({
@@ -409,8 +423,8 @@ async fn who_asks_at_once_waits_for_one_answer_and_nothing_outdated_is_kept() {
     });
     let second = bare.ask().await;
     first.reply(answer("echo", vec![detail()]));
-    for looking in looking {
-        let outcome = soon("the answer", looking).await;
+    for looking in looking.into_iter().skip(50) {
+        let outcome = soon("the answer", looking).await.expect("no panic");
         assert!(matches!(&outcome, LookupOutcome::Found(instances) if instances.len() == 1), "{outcome:?}");
     }
     second.reply(answer("echo", vec![detail(), Detail { instance: 2, ..detail() }]));
