@@ -1,18 +1,16 @@
 //! Each check of a node's health turns red when its cause is there, and green again by itself when it is gone.
 
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::{SOON, page, start};
 use serde_json::Value;
 use sinew_node::{Config, Mesh, Node};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-
-/// How long a check may take to turn on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(60);
 
 /// How often health is asked for meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,22 +27,6 @@ fn config(dir: Option<&Path>, bootstrap: Vec<String>) -> Config {
         mesh: Mesh { listen: Some(vec!["/ip4/127.0.0.1/udp/0/quic-v1".to_owned()]), bootstrap, ..Mesh::default() },
         ..Config::default()
     }
-}
-
-async fn start(config: Config) -> Node {
-    Node::start(config).await.expect("the node starts")
-}
-
-async fn page(node: &Node, path: &str) -> (u16, String) {
-    let address = node.admin_address().expect("there is an admin server");
-    let mut stream = TcpStream::connect(address).await.expect("the admin server accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the request is taken");
-    let mut answer = String::new();
-    timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer comes").expect("the answer is text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (status, body.to_owned())
 }
 
 async fn health(node: &Node, path: &str) -> (u16, Value) {

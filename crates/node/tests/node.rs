@@ -1,16 +1,15 @@
 //! A whole node from the outside: start, health, refusals, shutdown.
 
+mod common;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
+use common::{SOON, page, start};
 use serde_json::Value;
 use sinew_node::{Address, Config, Mesh, Node, StartError, StorageError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// Free ports everywhere, so that tests don't meet.
 fn config(dir: Option<&Path>) -> Config {
@@ -26,20 +25,9 @@ fn config(dir: Option<&Path>) -> Config {
     }
 }
 
-async fn start(config: Config) -> Node {
-    Node::start(config).await.expect("the node starts")
-}
-
 async fn get(node: &Node, path: &str) -> (u16, Value) {
-    let address = node.admin_address().expect("there is an admin server");
-    let mut stream = TcpStream::connect(address).await.expect("the admin server accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("the request is taken");
-    let mut answer = String::new();
-    timeout(SOON, stream.read_to_string(&mut answer)).await.expect("an answer comes").expect("the answer is text");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    let (status, body) = page(node, path).await;
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 
 #[tokio::test]
