@@ -69,6 +69,10 @@ async fn a_wrong_configuration_is_a_usage_error_that_names_the_line() -> Result<
     assert_eq!(unknown.code, Some(2));
     ensure!(unknown.stderr.contains(&format!("{path}:3: unknown key \"limits.max_cleints\"")), "{}", unknown.stderr);
 
+    let embedded = sinew(&["up", "--listen", "memory://x"]).await?;
+    assert_eq!(embedded.code, Some(2));
+    ensure!(embedded.stderr.contains("--listen: listen: memory://x is for programs that embed"), "{}", embedded.stderr);
+
     for arguments in
         [&["up", "--nodes", "0"][..], &["up", "--listen", "http://x"], &["pub"], &["config", "show", "--set", "a"]]
     {

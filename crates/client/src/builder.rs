@@ -98,7 +98,8 @@ impl Builder {
         }
     }
 
-    /// Adds a server: `quic://host:port`, `tls://host:port` or `unix:///path`; or several, separated by commas.
+    /// Adds a server: `quic://host:port`, `tls://host:port`, `unix:///path`, or `memory://name` for a node in the same process;
+    /// or several, separated by commas.
     ///
     /// They are tried in the order in which they were added; when a connection is lost, beginning with the one that
     /// worked last.

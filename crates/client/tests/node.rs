@@ -268,6 +268,48 @@ async fn clients_and_their_subscriptions_come_back_with_the_node() {
     second.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_talks_to_the_node_that_it_embeds_through_memory() {
+    const COUNT: u64 = 50_000;
+    let embedded = || Config {
+        listen: Some(vec!["memory://of-this-test".parse().expect("is an address")]),
+        data_dir: None,
+        ..config(Path::new("/unused"))
+    };
+    let first = Node::start(embedded()).await.expect("starts");
+    let (publisher, client) = (connect(&first).await, connect(&first).await);
+    assert_eq!(publisher.connection().expect("is connected").node, first.peer_id());
+    let mut subscription = client.subscription("load").policy(Policy::Block).subscribe().await.expect("is subscribed");
+    let publishing = tokio::spawn(async move {
+        for n in 0..COUNT {
+            publisher.publish("load", n.to_le_bytes()).await.expect("is published");
+        }
+        let acked = publisher.message("load").payload(COUNT.to_le_bytes()).acked(DEADLINE).await;
+        (publisher, acked.expect("has a result"))
+    });
+    let (numbers, missed) = take(&mut subscription, COUNT + 1).await;
+    assert!(missed == 0 && numbers.into_iter().eq(0..=COUNT), "missed {missed}");
+    // What was taken is confirmed when the next is asked for.
+    let (publisher, report) = tokio::select! {
+        event = subscription.next() => panic!("unexpected {event:?}"),
+        published = soon("the result", publishing) => published.expect("no panic"),
+    };
+    assert!(report.is_complete() && report.matched == 1, "{report:?}");
+
+    let mut events = client.events();
+    first.shutdown().await;
+    let second = Node::start(embedded()).await.expect("the name is free again");
+    soon("the client", async {
+        while !matches!(events.next().await, Some(ConnectionEvent::Resubscribed { subscriptions: 1 })) {}
+    })
+    .await;
+    assert!(matches!(soon("an event", subscription.next()).await, Some(Event::Resumed)));
+    publisher.publish("load", "again").await.expect("is published");
+    let again = soon("a message", subscription.next()).await;
+    assert!(matches!(&again, Some(Event::Message(message)) if message.payload() == "again"), "{again:?}");
+    second.shutdown().await;
+}
+
 #[tokio::test]
 async fn compressed_runs_arrive() {
     let (_dir, node) = node(|_| {}).await;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// Port of client listeners, where an address names none.
 pub const DEFAULT_PORT: u16 = 4400;
 
-/// Where a link begins or ends: `quic://host:port`, `tls://host:port` or `unix:///path`.
+/// Where a link begins or ends: `quic://host:port`, `tls://host:port`, `unix:///path` or `memory://name`.
 ///
 /// The host is a DNS name, an IPv4 address, or an IPv6 address in brackets. Without a port it is [`DEFAULT_PORT`]; port
 /// 0 lets a listener choose one.
@@ -28,6 +28,8 @@ pub enum Address {
     },
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// A listener in the same process, by a name of letters, digits, `.`, `-` and `_`.
+    Memory(String),
 }
 
 /// Why a text is not an [`Address`].
@@ -35,10 +37,10 @@ pub enum Address {
 #[non_exhaustive]
 pub enum AddressError {
     /// No `scheme://` in front.
-    #[error("{0:?} has no scheme: quic://host:port, tls://host:port or unix:///path")]
+    #[error("{0:?} has no scheme: quic://host:port, tls://host:port, unix:///path or memory://name")]
     NoScheme(String),
     /// A scheme that is none of ours.
-    #[error("unknown scheme {0:?}: quic, tls or unix")]
+    #[error("unknown scheme {0:?}: quic, tls, unix or memory")]
     UnknownScheme(String),
     /// No host, or one with characters that no host has.
     #[error("{0:?} is not a host")]
@@ -52,11 +54,14 @@ pub enum AddressError {
     /// The path of a Unix socket is not absolute.
     #[error("{0:?} is not an absolute path: unix:///path")]
     BadPath(String),
+    /// No name of a listener in this process.
+    #[error("{0:?} is not a name of letters, digits, '.', '-' and '_': memory://name")]
+    BadName(String),
 }
 
 impl Address {
-    /// Whether only this host can be behind it: a Unix socket, `localhost`, or a loopback IP address. Other names are not
-    /// looked up.
+    /// Whether only this host can be behind it: this process, a Unix socket, `localhost`, or a loopback IP address. Other
+    /// names are not looked up.
     pub fn is_loopback(&self) -> bool {
         let (Self::Quic { host, .. } | Self::Tls { host, .. }) = self else { return true };
         if let Ok(ip) = host.parse::<IpAddr>() {
@@ -66,12 +71,18 @@ impl Address {
         host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost")
     }
 
+    /// Who has it when it is in use.
+    pub(crate) const fn holder(&self) -> &'static str {
+        if matches!(self, Self::Memory(_)) { "another listener of this process" } else { "another process" }
+    }
+
     /// The same address with the port that a listener was given.
     pub(crate) fn with_port(&self, port: u16) -> Self {
         match self {
             Self::Quic { host, .. } => Self::Quic { host: host.clone(), port },
             Self::Tls { host, .. } => Self::Tls { host: host.clone(), port },
             Self::Unix(path) => Self::Unix(path.clone()),
+            Self::Memory(name) => Self::Memory(name.clone()),
         }
     }
 }
@@ -82,6 +93,7 @@ impl fmt::Display for Address {
             Self::Quic { host, port } => ("quic", host, port),
             Self::Tls { host, port } => ("tls", host, port),
             Self::Unix(path) => return write!(f, "unix://{}", path.display()),
+            Self::Memory(name) => return write!(f, "memory://{name}"),
         };
         if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
@@ -97,6 +109,8 @@ impl FromStr for Address {
             "tls" => host_and_port(rest).map(|(host, port)| Self::Tls { host, port }),
             "unix" if Path::new(rest).is_absolute() && !rest.contains('\0') => Ok(Self::Unix(PathBuf::from(rest))),
             "unix" => Err(AddressError::BadPath(rest.to_owned())),
+            "memory" if is_name(rest) => Ok(Self::Memory(rest.to_owned())),
+            "memory" => Err(AddressError::BadName(rest.to_owned())),
             other => Err(AddressError::UnknownScheme(other.to_owned())),
         }
     }
@@ -138,7 +152,7 @@ fn host_and_port(text: &str) -> Result<(String, u16), AddressError> {
     Ok((host.to_owned(), port))
 }
 
-/// DNS names, IPv4 addresses and interface names: a resolver says more.
+/// DNS names, IPv4 addresses and interface names: a resolver says more. Names of listeners in this process.
 fn is_name(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_') || !b.is_ascii())
@@ -154,9 +168,13 @@ mod tests {
 
     #[test]
     fn reads_and_writes_the_same_text() {
-        for text in
-            ["quic://127.0.0.1:4400", "tls://node.example:1", "quic://[::1]:65535", "unix:///run/sinew/a b.sock"]
-        {
+        for text in [
+            "quic://127.0.0.1:4400",
+            "tls://node.example:1",
+            "quic://[::1]:65535",
+            "unix:///run/sinew/a b.sock",
+            "memory://my-app_2",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
         assert_eq!(parse("tls://[fe80::1%eth0]:7").unwrap().to_string(), "tls://[fe80::1%eth0]:7");
@@ -177,6 +195,8 @@ mod tests {
         assert_eq!(parse("quic://h:65536"), Err(AddressError::BadPort("65536".into())));
         assert_eq!(parse("quic://h:"), Err(AddressError::BadPort("".into())));
         assert_eq!(parse("unix://run/x"), Err(AddressError::BadPath("run/x".into())));
+        assert_eq!(parse("memory://"), Err(AddressError::BadName("".into())));
+        assert_eq!(parse("memory://a/b"), Err(AddressError::BadName("a/b".into())));
         for text in
             ["quic://", "quic://:1", "quic://a/b:1", "tls://me@host:1", "tls://[::1", "tls://[::1]x", "tls://[x]:1"]
         {
@@ -193,6 +213,7 @@ mod tests {
             "quic://127.9.9.9",
             "quic://[::1]",
             "unix:///x",
+            "memory://x",
         ] {
             assert!(parse(text).unwrap().is_loopback(), "{text}");
         }

@@ -8,7 +8,7 @@ use sinew_wire::PeerId;
 use tokio::time::timeout;
 
 use crate::tls::Credentials;
-use crate::{Address, DialError, Identity, Link, LinkConfig, LinkError, quic, socket, tcp};
+use crate::{Address, DialError, Identity, Link, LinkConfig, LinkError, memory, quic, socket, tcp};
 
 /// Makes links. Cheap to clone; all clones share their UDP sockets, one per address family, made when first needed.
 #[derive(Debug, Clone)]
@@ -60,6 +60,7 @@ impl Dialer {
             Address::Unix(path) => return self.dial_unix(address, path, expected).await,
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(DialError::Unsupported(address.clone())),
+            Address::Memory(name) => return self.dial_memory(address, name, expected).await,
         };
         let deadline = self.0.config.handshake_timeout;
         let resolved = timeout(deadline, socket::resolve(host, port)).await;
@@ -114,6 +115,15 @@ impl Dialer {
             let peer = crate::unix_auth::connect(&mut stream, &self.0.identity, expected).await;
             let peer = peer.map_err(|error| DialError::from_link(address, error, expected))?;
             Ok(Link::unix(peer, stream, remote, &self.0.config))
+        };
+        self.in_time(address, dialling).await
+    }
+
+    async fn dial_memory(&self, address: &Address, name: &str, expected: Option<PeerId>) -> Result<Link, DialError> {
+        let dialling = async {
+            let pipe = memory::dial(name, self.peer_id(), expected).await;
+            let pipe = pipe.map_err(|error| DialError::from_link(address, error, expected))?;
+            Ok(Link::memory(pipe, &self.0.config))
         };
         self.in_time(address, dialling).await
     }

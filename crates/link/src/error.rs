@@ -10,8 +10,8 @@ use crate::Address;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Another process listens there.
-    #[error("{0} is in use by another process")]
+    /// Somebody listens there already: another process, or this one.
+    #[error("{} is in use by {}", .0, .0.holder())]
     InUse(Address),
     /// The system does not let us.
     #[error("{0}: permission denied")]

@@ -1,4 +1,4 @@
-//! Authenticated, framed links over QUIC, TLS and Unix sockets.
+//! Authenticated, framed links over QUIC, TLS and Unix sockets, and within a process.
 //!
 //! A [`Link`] is one ordered byte stream in each direction between two peers that have proven their [`Identity`] to each
 //! other. It carries the frames of [`sinew_wire`]. Which transport is below shows in the [`Address`] only:
@@ -8,6 +8,7 @@
 //! | `quic://host:port` | QUIC over UDP, one bidirectional stream | yes | libp2p certificate, both sides |
 //! | `tls://host:port` | TLS 1.3 over TCP | yes | libp2p certificate, both sides |
 //! | `unix:///path` | Unix stream socket | no: it does not leave the host | signed challenge, both sides |
+//! | `memory://name` | memory of this process | no: it does not leave the process | the same program |
 //! | none: [`Link::over`] | any stream, such as one of the overlay | as the stream is | whom its maker has proven |
 //!
 //! A [`Listener`] hands out [`Incoming`] attempts, and a [`Dialer`] makes links. The two halves of a link are made for
@@ -37,6 +38,7 @@ mod inline;
 mod lane;
 mod link;
 mod listener;
+mod memory;
 #[cfg(all(test, unix))]
 mod narrow;
 mod over;

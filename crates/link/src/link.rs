@@ -3,9 +3,10 @@ use std::fmt;
 use sinew_wire::PeerId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::memory::Pipe;
 use crate::reader::{LinkReader, ReadStream};
 use crate::writer::{LinkWriter, WriteStream};
-use crate::{LinkConfig, over, quic, tcp};
+use crate::{LinkConfig, memory, over, quic, tcp};
 
 /// What a link runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +17,8 @@ pub enum Transport {
     Tls,
     /// A Unix stream socket.
     Unix,
+    /// Memory of this process.
+    Memory,
     /// A stream of the overlay, direct or relayed: [`Link::over`].
     Overlay,
 }
@@ -27,6 +30,7 @@ impl Transport {
             Self::Quic => "quic",
             Self::Tls => "tls",
             Self::Unix => "unix",
+            Self::Memory => "memory",
             Self::Overlay => "overlay",
         }
     }
@@ -61,6 +65,11 @@ impl Link {
     pub(crate) fn unix(peer: PeerId, stream: tokio::net::UnixStream, remote: String, config: &LinkConfig) -> Self {
         let (reader, writer) = crate::unix::split(stream);
         Self::new(peer, Transport::Unix, remote, ReadStream::Unix(reader), WriteStream::Unix(writer), config)
+    }
+
+    pub(crate) fn memory(pipe: Pipe, config: &LinkConfig) -> Self {
+        let (read, write) = tokio::io::split(pipe.stream);
+        Self::over(pipe.peer, Transport::Memory, memory::REMOTE.to_owned(), read, write, config)
     }
 
     /// A link over a byte stream that something else made, and whose other end it has proven to be `peer`.
@@ -101,7 +110,8 @@ impl Link {
         self.transport
     }
 
-    /// Where the peer is, for people: its IP address and port, or user and process of a Unix peer.
+    /// Where the peer is, for people: its IP address and port, user and process of a Unix peer, or that it is in this
+    /// process.
     pub fn remote(&self) -> &str {
         &self.remote
     }

@@ -8,9 +8,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::memory::Pipe;
 use crate::quic::{ListenError, ServerConfigs};
 use crate::tls::Credentials;
-use crate::{AcceptError, Address, BindError, Identity, Link, LinkConfig, LinkError, quic, socket, tcp};
+use crate::{AcceptError, Address, BindError, Identity, Link, LinkConfig, LinkError, memory, quic, socket, tcp};
 
 /// Handshakes under way above which a QUIC peer has to show first that it can be reached at its address.
 const RETRY_ABOVE: usize = 64;
@@ -43,6 +44,7 @@ enum Socket {
         bound: crate::unix::Bound,
         identity: Identity,
     },
+    Memory(memory::Bound),
 }
 
 /// An attempt to connect. Dropping it refuses it.
@@ -55,7 +57,6 @@ pub struct Incoming {
 }
 
 #[derive(Debug)]
-
 enum Attempt {
     Quic {
         incoming: quinn::Incoming,
@@ -70,12 +71,13 @@ enum Attempt {
         stream: tokio::net::UnixStream,
         identity: Identity,
     },
+    Memory(Pipe),
 }
 
 impl Listener {
     /// Listens on an address. Needs a tokio runtime, also for as long as it lives.
     ///
-    /// A name is resolved, and the first of its addresses that can be bound is taken. In place of a Unix socket file that
+    /// A host name is resolved, and the first of its addresses that can be bound is taken. In place of a Unix socket file that
     /// nobody answers on, a new one is made.
     pub async fn bind(address: &Address, identity: &Identity, config: &LinkConfig) -> Result<Self, BindError> {
         let (socket, address) = match address {
@@ -90,6 +92,10 @@ impl Listener {
             }
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(BindError::Unsupported(address.clone())),
+            Address::Memory(name) => {
+                let bound = memory::bind(name, identity.peer_id());
+                (Socket::Memory(bound.map_err(|error| BindError::from_io(address, error))?), address.clone())
+            }
         };
         let handshakes = Arc::new(Semaphore::new(config.max_pending_handshakes));
         Ok(Self { socket, address, config: Arc::new(config.clone()), handshakes })
@@ -155,7 +161,7 @@ fn listen_tls(at: SocketAddr, identity: &Identity) -> Result<(Socket, SocketAddr
 }
 
 impl Socket {
-    async fn accept(&self) -> Result<(Attempt, String), AcceptError> {
+    async fn accept(&mut self) -> Result<(Attempt, String), AcceptError> {
         loop {
             match self {
                 Self::Quic { endpoint, configs } => {
@@ -179,6 +185,10 @@ impl Socket {
                     Err(error) if is_passing(&error) => {}
                     Err(error) => return Err(error.into()),
                 },
+                Self::Memory(bound) => {
+                    let pipe = bound.accept().await.ok_or(AcceptError::Closed)?;
+                    return Ok((Attempt::Memory(pipe), memory::REMOTE.to_owned()));
+                }
             }
         }
     }
@@ -204,6 +214,7 @@ impl Attempt {
             Self::Tls { .. } => {}
             #[cfg(unix)]
             Self::Unix { .. } => {}
+            Self::Memory(_) => {}
         }
     }
 
@@ -220,7 +231,8 @@ impl Attempt {
 }
 
 impl Incoming {
-    /// Where the peer is, for people: its IP address and port, or user and process of a Unix peer. Not authenticated.
+    /// Where the peer is, for people: its IP address and port, user and process of a Unix peer, or that it is in this
+    /// process. Not authenticated.
     pub fn remote(&self) -> &str {
         &self.remote
     }
@@ -241,6 +253,7 @@ impl Incoming {
                     let peer = crate::unix_auth::accept(&mut stream, &identity).await?;
                     Link::unix(peer, stream, remote, &config)
                 }
+                Attempt::Memory(pipe) => Link::memory(pipe, &config),
             })
         };
         let deadline = config.handshake_timeout;

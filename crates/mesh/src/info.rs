@@ -21,7 +21,7 @@ impl Path {
     pub(crate) const fn new(transport: Transport, relayed: bool) -> Self {
         match transport {
             Transport::Quic => Self::Quic,
-            Transport::Tls | Transport::Unix => Self::Tls,
+            Transport::Tls | Transport::Unix | Transport::Memory => Self::Tls,
             Transport::Overlay if relayed => Self::Relayed,
             Transport::Overlay => Self::Overlay,
         }

@@ -36,7 +36,7 @@ fn reachable(listener: &Address, interfaces: &[IpAddr]) -> Vec<Address> {
     let (host, with_host): (_, &dyn Fn(String) -> Address) = match listener {
         Address::Quic { host, port } => (host, &|host| Address::Quic { host, port: *port }),
         Address::Tls { host, port } => (host, &|host| Address::Tls { host, port: *port }),
-        Address::Unix(_) => return Vec::new(),
+        Address::Unix(_) | Address::Memory(_) => return Vec::new(),
     };
     match host.parse::<IpAddr>() {
         Ok(any) if any.is_unspecified() => {

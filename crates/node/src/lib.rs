@@ -11,8 +11,21 @@
 //! # }
 //! ```
 //!
-//! The node runs in the caller's tokio runtime, which has to have its time and I/O drivers on. It keeps no globals:
-//! any number of nodes may live in one process.
+//! The node runs in the caller's tokio runtime, which has to have its time and I/O drivers on. Any number of nodes may live in
+//! one process.
+//!
+//! The program itself is a client like any other. With a listener such as `memory://my-app` it connects without a socket, a file
+//! or a port: `sinew_client::connect("memory://my-app")`. The name is the process's own, so that nodes beside each other need
+//! different ones; a key of the configuration, `listen`, has it beside the listeners for others, or alone:
+//!
+//! ```no_run
+//! # use sinew_node::{Config, Node};
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config { listen: Some(vec!["memory://my-app".parse()?]), admin: None, ..Config::default() };
+//! let node = Node::start(config).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![warn(missing_docs)]
 

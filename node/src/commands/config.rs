@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::json;
-use sinew_node::{Config, ConfigError, Loaded, Loader};
+use sinew_node::{Address, Config, ConfigError, Invalid, KEYS, Loaded, Loader};
 
 use crate::cli;
 use crate::cli::NodeFlags;
@@ -43,7 +43,18 @@ pub(crate) fn load(flags: &NodeFlags, matches: &ArgMatches) -> Result<Loaded, Co
     for (key, value) in &flags.set {
         loader = loader.flag(key, "--set", std::slice::from_ref(value))?;
     }
-    loader.finish()
+    let loaded = loader.finish()?;
+    match loaded.config.listeners().iter().find(|address| matches!(address, Address::Memory(_))) {
+        None => Ok(loaded),
+        Some(address) => {
+            let problem = format!("{address} is for programs that embed a node: nobody else could connect");
+            let key = KEYS.iter().find(|key| key.name == "listen").expect("is a key");
+            Err(ConfigError::Invalid {
+                origin: loaded.origin(key).clone(),
+                invalid: Invalid { key: key.name, problem },
+            })
+        }
+    }
 }
 
 /// The settings that stand on the command line itself, not in a variable: those are the loader's.

@@ -10,7 +10,7 @@ use sinew_wire::{FrameHeader, FrameKind};
 pub(crate) const TRANSPORTS: [&str; 3] = ["quic", "tls", "unix"];
 
 /// What frames run over.
-pub(crate) const STREAMS: [&str; 4] = ["quic", "tls", "unix", "overlay"];
+pub(crate) const STREAMS: [&str; 5] = ["quic", "tls", "unix", "memory", "overlay"];
 
 pub(crate) type Halves = (LinkReader, LinkWriter);
 
@@ -25,6 +25,7 @@ pub(crate) async fn listen(scheme: &str, config: &LinkConfig, identity: &Identit
     let directory = tempfile::tempdir().unwrap();
     let address: Address = match scheme {
         "unix" => Address::Unix(directory.path().join("sinew.sock")),
+        "memory" => Address::Memory(identity.peer_id().to_string()),
         scheme => format!("{scheme}://127.0.0.1:0").parse().unwrap(),
     };
     (Listener::bind(&address, identity, config).await.unwrap(), directory)

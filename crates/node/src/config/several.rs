@@ -42,7 +42,7 @@ fn nth_address(address: &Address, index: u16) -> Result<Address, Invalid> {
     Ok(match address {
         Address::Quic { host, port } => Address::Quic { host: host.clone(), port: port_of(*port)? },
         Address::Tls { host, port } => Address::Tls { host: host.clone(), port: port_of(*port)? },
-        Address::Unix(_) => {
+        Address::Unix(_) | Address::Memory(_) => {
             return Err(Invalid { key: "listen", problem: format!("{address} can't be that of several nodes") });
         }
     })

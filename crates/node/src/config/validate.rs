@@ -130,7 +130,7 @@ impl Config {
             format!("{} addresses are more than {MAX_LISTENERS}", mesh.advertise.len())
         })?;
         for address in &mesh.advertise {
-            ensure(!matches!(address, Address::Unix(_)), "mesh.advertise", || {
+            ensure(!matches!(address, Address::Unix(_) | Address::Memory(_)), "mesh.advertise", || {
                 format!("{address} means nothing to another host")
             })?;
         }

@@ -35,6 +35,7 @@ pub(super) async fn probe(address: &Address, limit: Duration) -> anyhow::Result<
                 TcpStream::connect(&*resolve(host, *port).await?).await.map(drop).map_err(anyhow::Error::from)
             }
             Address::Quic { host, port } => first_quic(&resolve(host, *port).await?).await,
+            Address::Memory(_) => bail!("only the node's own process can connect to it"),
         }
     };
     match timeout(limit, answer).await {
