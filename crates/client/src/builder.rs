@@ -176,8 +176,8 @@ impl Builder {
         self
     }
 
-    /// Publishes that may wait for their result at once; more of them wait in line. From 1 on; default 4,096, which is half
-    /// of what a node allows.
+    /// Publishes that may wait for their result at once; more of them wait in line, as they do if the node allows fewer. From 1
+    /// on; default 4,096, which is half of what a node allows unless configured.
     pub const fn max_in_flight(mut self, publishes: usize) -> Self {
         self.config.max_in_flight = if publishes == 0 { 1 } else { publishes };
         self

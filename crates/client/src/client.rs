@@ -55,6 +55,9 @@ pub struct Connection {
     pub max_message_bytes: usize,
     /// Largest encoded headers of one message, in bytes.
     pub max_header_bytes: usize,
+    /// Publishes that may wait for their result at once: what the node allows and
+    /// [`Builder::max_in_flight`](crate::Builder::max_in_flight) does.
+    pub max_in_flight: usize,
 }
 
 impl Client {

@@ -96,7 +96,7 @@ fn check(welcome: &Welcome, peer: PeerId, hello: &Hello) -> Result<(), &'static 
     if !hello.features.contains(welcome.features) {
         return Err("it chose features that were not offered");
     }
-    if welcome.publish_window == 0 || welcome.max_message_bytes == 0 {
+    if welcome.publish_window == 0 || welcome.max_open_acks == 0 || welcome.max_message_bytes == 0 {
         return Err("it lets nothing be published");
     }
     if welcome.keep_alive_ms == 0 || welcome.idle_timeout_ms == 0 {

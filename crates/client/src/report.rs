@@ -50,19 +50,14 @@ impl From<PublishResult> for Report {
 /// Publishes, waits for the result. Cancelled while it waits for room it has published nothing; later, the message is on
 /// its way and only the result is not looked at.
 pub(crate) async fn report(shared: &Shared, parcel: &Parcel<'_>) -> Result<Report, PublishError> {
-    let permit = shared.result_permit().await;
-    let (_seq, result) = shared.publish_for_result(parcel, permit).await?;
+    let result = shared.publish_for_result(parcel).await?;
     outcome(result.await.ok())
 }
 
 /// The same, within a deadline.
 pub(crate) async fn acked(shared: &Shared, parcel: &Parcel<'_>, deadline: Duration) -> Result<Report, PublishError> {
-    let send = async {
-        let permit = shared.result_permit().await;
-        shared.publish_for_result(parcel, permit).await
-    };
-    let sent = tokio::time::timeout(deadline, send).await;
-    let (_seq, result) = sent.map_err(|_| PublishError::NotSent(deadline))??;
+    let sent = tokio::time::timeout(deadline, shared.publish_for_result(parcel)).await;
+    let result = sent.map_err(|_| PublishError::NotSent(deadline))??;
     let patience = deadline.saturating_add(GRACE);
     match tokio::time::timeout(patience, result).await {
         Ok(result) => outcome(result.ok()),

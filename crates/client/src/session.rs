@@ -97,6 +97,7 @@ pub(crate) fn attach(established: Established, shared: &Arc<Shared>) -> Session 
         session: welcome.session,
         max_message_bytes: saturate(welcome.max_message_bytes).min(config.max_payload),
         max_header_bytes: saturate(welcome.max_header_bytes).min(sinew_wire::MAX_HEADERS),
+        max_in_flight: saturate(welcome.max_open_acks).min(config.max_in_flight),
     };
     shared.emit(ConnectionEvent::Connected { server, node: welcome.node, session: welcome.session });
     // What others publish may be as large as the node allows; what comes is bounded by what this client accepts.

@@ -311,6 +311,22 @@ async fn a_program_talks_to_the_node_that_it_embeds_through_memory() {
 }
 
 #[tokio::test]
+async fn no_more_results_are_awaited_than_the_node_allows() {
+    let (_dir, node) = node(|config| config.limits.max_open_acks = 3).await;
+    let (client, listener) = (connect(&node).await, connect(&node).await);
+    let mut subscription = listener.subscription("a").policy(Policy::Block).subscribe().await.expect("is subscribed");
+    let publisher = client.publisher("a").expect("is a topic");
+    let publishing = join_all((0..200_u64).map(|n| publisher.publish_acked(n.to_le_bytes(), DEADLINE)));
+    let results = tokio::select! {
+        results = soon("the results", publishing) => results,
+        () = async { while subscription.next().await.is_some() {} } => panic!("the subscription has ended"),
+    };
+    for result in results {
+        assert!(result.as_ref().is_ok_and(|report| report.is_complete() && report.matched == 1), "{result:?}");
+    }
+}
+
+#[tokio::test]
 async fn compressed_runs_arrive() {
     let (_dir, node) = node(|_| {}).await;
     let server = node.client_addresses()[0].to_string();

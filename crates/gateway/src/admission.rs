@@ -24,6 +24,7 @@ pub(crate) fn admit(hello: &Hello, session: u64, config: &GatewayConfig) -> Resu
         node: config.node,
         features: hello.features.common(Features::OURS),
         publish_window: config.publish_window,
+        max_open_acks: config.max_open_acks as u64,
         max_message_bytes: config.message.payload as u64,
         max_header_bytes: config.message.headers as u64,
         keep_alive_ms: config.keep_alive.as_millis() as u64,
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn a_client_of_the_realm_is_welcome_and_told_the_limits() {
         let Ok(Admitted::Client(welcome)) = admit(&hello(), 3, &config()) else { panic!("is not admitted") };
-        assert_eq!((welcome.session, welcome.max_message_bytes), (3, 1 << 20));
+        assert_eq!((welcome.session, welcome.max_open_acks, welcome.max_message_bytes), (3, 8_192, 1 << 20));
         assert_eq!(welcome.features, Features::OURS, "only what both have");
     }
 

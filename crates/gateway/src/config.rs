@@ -26,6 +26,8 @@ pub struct GatewayConfig {
     pub idle_timeout: Duration,
     /// Entry bytes one client may have published without the node having processed them.
     pub publish_window: u64,
+    /// Publishes of one client that may wait for their result, for clients to know. Who counts them is the service behind.
+    pub max_open_acks: usize,
     /// Longest deadline of an acknowledged publish; longer ones are cut to it.
     pub max_deadline: Duration,
     /// A client that has calls to answer and says nothing for so long, though asked, is given up.
@@ -48,6 +50,7 @@ impl GatewayConfig {
             keep_alive: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             publish_window: 1 << 20,
+            max_open_acks: 8_192,
             max_deadline: Duration::from_secs(300),
             provider_silence: Duration::from_secs(2),
             call_queue: 4 << 20,

@@ -70,6 +70,7 @@ pub(crate) fn gateway(config: &Config, node: PeerId) -> GatewayConfig {
         keep_alive: limits.keep_alive,
         idle_timeout: limits.idle_timeout,
         publish_window: limits.publish_window,
+        max_open_acks: limits.max_open_acks,
         max_deadline: limits.max_ack_deadline,
         provider_silence: limits.provider_silence,
         call_queue: bytes(limits.call_queue),

@@ -298,6 +298,8 @@ pub struct Welcome {
     pub features: Features,
     /// Entry bytes that may be published before credit returns.
     pub publish_window: u64,
+    /// Publishes that may wait for their result at once; one more is refused.
+    pub max_open_acks: u64,
     /// Largest payload of one message, in bytes.
     pub max_message_bytes: u64,
     /// Largest headers of one message, in bytes.

@@ -52,13 +52,13 @@ prop_compose! {
 
 prop_compose! {
     fn welcome()(
-        version: u16, session: u64, key: [u8; 32], features: u64, publish_window: u64, max_message_bytes: u64,
-        max_header_bytes: u64, keep_alive_ms: u64, idle_timeout_ms: u64,
+        version: u16, session: u64, key: [u8; 32], features: u64, publish_window: u64, max_open_acks: u64,
+        max_message_bytes: u64, max_header_bytes: u64, keep_alive_ms: u64, idle_timeout_ms: u64,
     ) -> Welcome {
         let (node, features) = (PeerId::from_public_key(key), Features(features));
         Welcome {
-            version, session, node, features, publish_window, max_message_bytes, max_header_bytes, keep_alive_ms,
-            idle_timeout_ms,
+            version, session, node, features, publish_window, max_open_acks, max_message_bytes, max_header_bytes,
+            keep_alive_ms, idle_timeout_ms,
         }
     }
 }

@@ -21,6 +21,7 @@ impl Shared {
         let number = self.with(|state| {
             state.link += 1;
             state.limits = EntryLimits { payload: connection.max_message_bytes, headers: connection.max_header_bytes };
+            state.results.begin_link(connection.max_in_flight);
             state.connection = Some(connection);
             state.window = SendWindow::new(welcome.publish_window);
             // The application may have closed the client while this link was made.

@@ -66,8 +66,6 @@ pub(crate) struct Shared {
     turn: Semaphore,
     /// Wakes those who flush.
     pong: Notify,
-    /// One permit per awaited result.
-    in_flight: Arc<Semaphore>,
     /// One permit per open call.
     open_calls: Arc<Semaphore>,
     /// Wakes those who have frames of calls and no room for them.
@@ -159,16 +157,15 @@ pub(crate) enum Next {
 
 impl Shared {
     pub(crate) fn new(config: Config) -> Arc<Self> {
-        let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
         let open_calls = Arc::new(Semaphore::new(config.max_calls));
+        let results = Results::new(config.max_in_flight);
         Arc::new(Self {
             config,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(results)),
             work: Notify::new(),
             room: Notify::new(),
             turn: Semaphore::new(1),
             pong: Notify::new(),
-            in_flight,
             open_calls,
             call_room: Notify::new(),
             watch_calls: Notify::new(),
@@ -292,7 +289,7 @@ impl Drop for Place<'_> {
 }
 
 impl State {
-    fn new() -> Self {
+    fn new(results: Results) -> Self {
         Self {
             phase: Phase::Down,
             link: 0,
@@ -309,7 +306,7 @@ impl State {
             barged: 0,
             unyielded: 0,
             next_seq: 1,
-            results: Results::default(),
+            results,
             ledger: Ledger::default(),
             lost: None,
             last_ping: 0,

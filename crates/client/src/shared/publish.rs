@@ -3,7 +3,7 @@ use std::sync::Arc;
 use sinew_topic::validate_topic;
 use sinew_wire::entry::{Entry, EntryLimits};
 use sinew_wire::{Limit, PublishResult};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::results::Waiter;
 use super::{MAX_BATCH_BYTES, Phase, RunOptions, Shared, State};
@@ -53,32 +53,23 @@ impl Shared {
         published.ok_or(PublishError::Full)
     }
 
-    /// The right to wait for one more result. Cancel safe.
-    pub(crate) async fn result_permit(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.in_flight).acquire_owned().await.expect("is never closed")
-    }
-
-    /// Publishes as soon as there is room; what comes back gives the result of the run, or an error when the link is lost
-    /// before. Dropped early, it has published nothing.
+    /// Publishes as soon as there is room, and as one more result may be waited for; what comes back gives the result of the
+    /// run, or an error when the link is lost before. Dropped early, it has published nothing.
     pub(crate) async fn publish_for_result(
         &self,
         parcel: &Parcel<'_>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(u64, oneshot::Receiver<PublishResult>), PublishError> {
+    ) -> Result<oneshot::Receiver<PublishResult>, PublishError> {
         debug_assert!(parcel.options.wants_result());
-        let (answer, result) = oneshot::channel();
-        let mut waiter = Some(Waiter { answer, permit });
-        let publish = |state: &mut State| -> Result<Option<u64>, PublishError> {
-            let seq = state.append(parcel)?;
-            if let Some(seq) = seq
-                && let Some(waiter) = waiter.take()
-            {
-                state.results.expect(seq, waiter);
+        loop {
+            let permits = self.state.lock().results.permits();
+            // None: another link allows another number, and has its own.
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { continue };
+            let mut permit = Some(permit);
+            let published = self.in_turn(|state| state.append_for_result(parcel, &permits, &mut permit)).await?;
+            if let Some(result) = published {
+                return Ok(result);
             }
-            Ok(seq)
-        };
-        let seq = self.in_turn(publish).await?;
-        Ok((seq, result))
+        }
     }
 
     /// The node gives the result of a run.
@@ -111,6 +102,20 @@ impl State {
             self.barged += self.unyielded - before;
         }
         Ok(seq)
+    }
+
+    /// The same for one whose result is waited for. `Some(None)`: the permit is not of this link.
+    fn append_for_result(
+        &mut self,
+        parcel: &Parcel<'_>,
+        permits: &Arc<Semaphore>,
+        permit: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Option<Option<oneshot::Receiver<PublishResult>>>, PublishError> {
+        if !self.results.has_permits(permits) {
+            return Ok(Some(None));
+        }
+        let Some(seq) = self.append(parcel)? else { return Ok(None) };
+        Ok(Some(permit.take().map(|permit| self.results.expect(seq, permit))))
     }
 
     /// Appends the parcel to the batch and returns its first sequence number; `None` when there is no room.

@@ -116,6 +116,7 @@ async fn an_answer_against_the_protocol_is_an_error() {
         Control::Welcome(Welcome { node: PeerId::from_public_key([9; 32]), ..good.clone() }),
         Control::Welcome(Welcome { features: sinew_wire::Features(u64::MAX), ..good.clone() }),
         Control::Welcome(Welcome { publish_window: 0, ..good.clone() }),
+        Control::Welcome(Welcome { max_open_acks: 0, ..good.clone() }),
         Control::Welcome(Welcome { keep_alive_ms: 0, ..good }),
     ];
     for answer in bad {

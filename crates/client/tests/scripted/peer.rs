@@ -65,6 +65,7 @@ impl Node {
             node: self.identity.peer_id(),
             features: Features::LZ4,
             publish_window: 1 << 20,
+            max_open_acks: 8_192,
             max_message_bytes: 1 << 20,
             max_header_bytes: 4 << 10,
             keep_alive_ms: 15_000,

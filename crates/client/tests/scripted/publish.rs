@@ -239,6 +239,50 @@ async fn results_that_are_awaited_are_bounded() {
     assert_eq!((run.first_seq, run.messages[0].payload.as_slice()), (2, b"3".as_slice()));
 }
 
+/// And whoever was in line for one node waits in the line of the next.
+#[tokio::test]
+async fn each_node_says_how_many_results_may_be_awaited() {
+    const LATER: Duration = Duration::from_secs(20);
+    let mut node = Node::on_unix().await;
+    let (client, mut peer) = node.connected_by(node.builder(), Welcome { max_open_acks: 2, ..node.welcome() }).await;
+    assert_eq!(client.connection().expect("is connected").max_in_flight, 2);
+    let publisher = client.publisher("a").expect("is a topic");
+    let publish = |payload: &'static str| {
+        let publisher = publisher.clone();
+        tokio::spawn(async move { publisher.publish_acked(payload, LATER).await })
+    };
+    let open = [publish("1"), publish("2")];
+    let runs = [peer.next_publish().await, peer.next_publish().await];
+    let waiting = [publish("3"), publish("4"), publish("5")];
+    for _ in 0..10 {
+        // Each comes as far as it may.
+        tokio::task::yield_now().await;
+    }
+    client.publish("b", "not awaited").await.expect("is published");
+    assert_eq!(peer.next_publish().await.messages[0].payload, b"not awaited");
+    // One result, one more run.
+    peer.result(&runs[0], 0, 0).await;
+    peer.next_publish().await;
+    drop(peer);
+
+    let welcome = Welcome { max_open_acks: 1, ..node.welcome() };
+    let mut peer = node.accept_with(welcome).await;
+    let mut answered = 0;
+    for _ in 0..2 {
+        let run = peer.next_publish().await;
+        client.publish("b", "not awaited").await.expect("is published");
+        assert_eq!(peer.next_publish().await.messages[0].payload, b"not awaited", "and no other run");
+        peer.result(&run, 0, 0).await;
+    }
+    for published in open.into_iter().chain(waiting) {
+        match soon("a result", published).await.expect("no panic") {
+            Ok(_) => answered += 1,
+            Err(error) => assert_eq!(error, PublishError::Disconnected),
+        }
+    }
+    assert_eq!(answered, 3, "one by the first node, two by the second");
+}
+
 #[tokio::test]
 async fn a_flush_comes_after_everything_before_it() {
     let mut node = Node::on_unix().await;

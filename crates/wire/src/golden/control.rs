@@ -74,6 +74,7 @@ fn controls() -> Vec<(Control, &'static str)> {
         node: PeerId::from_public_key([0xab; 32]),
         features: Features(3),
         publish_window: 4,
+        max_open_acks: 9,
         max_message_bytes: 5,
         max_header_bytes: 6,
         keep_alive_ms: 7,
@@ -106,9 +107,9 @@ fn controls() -> Vec<(Control, &'static str)> {
         ),
         (
             Control::Welcome(welcome),
-            "5e000000 01 01000000 0100 0200000000000000 \
+            "66000000 01 01000000 0100 0200000000000000 \
                 abababababababababababababababababababababababababababababababab 0300000000000000 0400000000000000 \
-                0500000000000000 0600000000000000 0700000000000000 0800000000000000",
+                0900000000000000 0500000000000000 0600000000000000 0700000000000000 0800000000000000",
         ),
         (Control::Goodbye(Goodbye { reason: Refusal::Draining }), "08000000 01 02000000 08000000"),
         (Control::Ping { nonce: 0x0102_0304_0506_0708 }, "0c000000 01 03000000 0807060504030201"),
