@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(400);
 /// A client that has had nothing to answer for a while is asked before it gets the next call: one round trip for that
 /// one, and if the client is dead, the call was certainly not executed.
 ///
-/// Costs nothing while nobody calls the client.
+/// Costs nothing while nobody calls the client, and nothing at all for one that only calls: what is written to it are answers.
 pub(crate) struct Pulse {
     awake: Arc<Awake>,
     lane: Arc<Lane>,
@@ -29,15 +29,20 @@ pub(crate) struct Pulse {
     closed: bool,
     /// When it was asked for a word that has not come yet.
     asked: Option<Instant>,
+    /// [`TICK`] has passed since the last look.
+    ticked: bool,
     /// After so long without one it is given up.
     limit: Duration,
     /// The lane is guarded.
     guarded: bool,
 }
 
-/// Whether the client is looked after. Shared with the writer of its link.
+/// Whether the client is looked after. Shared with the writer of its link, which must not wake anybody for each call: that
+/// would be another thread, on the very core that the client is about to run on.
 #[derive(Debug, Default)]
 pub(crate) struct Awake {
+    /// The client has something that others may call.
+    serves: AtomicBool,
     is_awake: AtomicBool,
     /// A call waits until the client has shown that it is there.
     is_waiting: AtomicBool,
@@ -50,7 +55,7 @@ impl Awake {
         match wrote {
             Wrote::Sent { calls: 0, .. } => {}
             Wrote::Sent { .. } => {
-                if !self.is_awake.swap(true, Ordering::AcqRel) {
+                if self.serves.load(Ordering::Acquire) && !self.is_awake.swap(true, Ordering::AcqRel) {
                     self.stirred.notify_one();
                 }
             }
@@ -78,16 +83,26 @@ impl Pulse {
     pub(crate) fn new(awake: Arc<Awake>, lane: Arc<Lane>, probe: Option<Probe>, limit: Duration) -> Self {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { awake, lane, ticks, probe, closed: false, asked: None, limit, guarded: false }
+        Self { awake, lane, ticks, probe, closed: false, asked: None, ticked: false, limit, guarded: false }
     }
 
     /// The client is going to serve calls, and alive.
     pub(crate) fn serves(&mut self, reader: &LinkReader) {
+        self.begin();
         // Where the system tells of a dead one, it need not be asked.
         if let (Some(probe), Some(rtt), false) = (&mut self.probe, reader.rtt(), self.guarded) {
             probe.learn(rtt);
             self.guarded = true;
             self.lane.guard(guard_after(rtt));
+        }
+    }
+
+    /// From now on calls may come to the client. One may have gone out already.
+    fn begin(&mut self) {
+        if !self.awake.serves.swap(true, Ordering::AcqRel) {
+            self.awake.is_awake.store(true, Ordering::Release);
+            self.awake.stirred.notify_one();
+            self.ticks.reset();
         }
     }
 
@@ -113,7 +128,7 @@ impl Pulse {
         };
         tokio::select! {
             () = self.awake.stirred.notified() => {}
-            _ = self.ticks.tick() => {}
+            _ = self.ticks.tick() => self.ticked = true,
             () = closed => self.closed = true,
         }
     }
@@ -121,11 +136,11 @@ impl Pulse {
     /// What is to be done about the client. `open`: how many calls it has to answer. `heard`: when it was heard last.
     pub(crate) fn look(&mut self, open: impl Fn() -> usize, heard: Instant, now: Instant) -> Beat {
         let silence = now.saturating_duration_since(heard);
-        let closed = std::mem::take(&mut self.closed);
+        let (closed, ticked) = (std::mem::take(&mut self.closed), std::mem::take(&mut self.ticked));
         let waiting = self.awake.is_waiting.swap(false, Ordering::AcqRel) && self.lane.is_held();
         // What it has said since is the answer.
         self.asked = self.asked.filter(|asked| *asked >= heard);
-        if !(waiting || self.is_wanted(open)) || (silence < QUIET && !waiting && self.asked.is_none()) {
+        if !(waiting || self.is_wanted(open, ticked)) || (silence < QUIET && !waiting && self.asked.is_none()) {
             self.asked = None;
             if let Some(probe) = &mut self.probe {
                 probe.heard();
@@ -150,9 +165,13 @@ impl Pulse {
         }
     }
 
-    fn is_wanted(&self, open: impl Fn() -> usize) -> bool {
+    fn is_wanted(&self, open: impl Fn() -> usize, ticked: bool) -> bool {
         if open() > 0 {
             return true;
+        }
+        if !ticked {
+            // It stays awake until the next tick: else each answer to a client that calls as well as serves would wake it.
+            return false;
         }
         // Before looking again, so that nothing that goes out in between is missed.
         self.awake.is_awake.store(false, Ordering::Release);
@@ -203,14 +222,47 @@ mod tests {
         let now = Instant::now();
         let quiet = tokio::time::timeout(Duration::from_millis(1), pulse.due()).await;
         assert!(quiet.is_err());
-        awake.note(Wrote::Sent { bytes: 1, calls: 0 });
-        assert!(!awake.is_awake.load(Ordering::Acquire));
         awake.note(Wrote::Sent { bytes: 1, calls: 1 });
+        assert!(!awake.is_awake.load(Ordering::Acquire), "it serves nothing: that was an answer");
+
+        // A call may have gone out before it was seen that it serves.
+        pulse.begin();
         pulse.due().await;
-        assert_eq!(pulse.look(|| 1, now, now), Beat::Fine);
+        assert_eq!(pulse.look(|| 0, now, now), Beat::Fine);
+        assert!(awake.is_awake.load(Ordering::Acquire), "until the next tick");
         pulse.due().await;
         assert_eq!(pulse.look(|| 0, now, now), Beat::Fine);
         assert!(!awake.is_awake.load(Ordering::Acquire));
+        awake.note(Wrote::Sent { bytes: 1, calls: 0 });
+        assert!(!awake.is_awake.load(Ordering::Acquire));
+        for open in [1, 1, 0] {
+            awake.note(Wrote::Sent { bytes: 1, calls: 1 });
+            pulse.due().await;
+            assert_eq!(pulse.look(|| open, now, now), Beat::Fine);
+        }
+        assert!(!awake.is_awake.load(Ordering::Acquire));
+    }
+
+    #[tokio::test]
+    async fn answers_to_a_client_that_serves_too_do_not_wake_who_looks_after_it() {
+        let awake = Arc::new(Awake::default());
+        let mut pulse = Pulse::new(Arc::clone(&awake), Lane::new(1), None, LIMIT);
+        let now = Instant::now();
+        pulse.begin();
+        let mut looks = 0;
+        for _ in 0..1_000 {
+            awake.note(Wrote::Sent { bytes: 1, calls: 1 });
+            loop {
+                tokio::select! {
+                    biased;
+                    () = pulse.due() => assert_eq!(pulse.look(|| 0, now, now), Beat::Fine),
+                    () = std::future::ready(()) => break,
+                }
+                looks += 1;
+            }
+        }
+        let ticks = now.elapsed().div_duration_f64(TICK) as u32 + 1;
+        assert!(looks <= 2 * ticks, "{looks} looks in {ticks} ticks");
     }
 
     #[tokio::test]
