@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use serde_json::json;
-use sinew_node::{Address, Config, ConfigError, Invalid, KEYS, Loaded, Loader};
+use sinew_node::{Address, Config, ConfigError, Invalid, Key, Loaded, Loader};
 
 use crate::cli;
 use crate::cli::NodeFlags;
@@ -48,7 +48,7 @@ pub(crate) fn load(flags: &NodeFlags, matches: &ArgMatches) -> Result<Loaded, Co
         None => Ok(loaded),
         Some(address) => {
             let problem = format!("{address} is for programs that embed a node: nobody else could connect");
-            let key = KEYS.iter().find(|key| key.name == "listen").expect("is a key");
+            let key = Key::find("listen").expect("is a key");
             Err(ConfigError::Invalid {
                 origin: loaded.origin(key).clone(),
                 invalid: Invalid { key: key.name, problem },
